@@ -74,7 +74,7 @@ check-format: $(VENV)/.group-lint
 check-lint: $(VENV)/.group-lint
 	$(call step,lint,$(BIN)/ruff check && $(BIN)/prek run --all-files --hook-stage manual)
 
-check-layers: build $(VENV)/.group-lint
+check-layers: build $(VENV)/.group-test
 	$(call step,layers,$(BIN)/lint-imports --no-cache)
 
 check-types: build $(VENV)/.group-lint $(VENV)/.group-test $(VENV)/.group-bench

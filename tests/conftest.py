@@ -2,10 +2,10 @@
 
 import asyncio
 import gc
-import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from pathlib import Path
 
 import anyio.lowlevel
 import pytest
@@ -43,7 +43,7 @@ def nothing_left_behind() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def no_task_left_behind(request: pytest.FixtureRequest, nothing_left_behind: None) -> None:
-    """Watch the tasks of an async test. (An async fixture with autouse would open an event loop for the others too.)"""
+    """Watch the tasks of an async test; as an async fixture with autouse this would open a loop for the others too."""
     if "anyio_backend" in request.fixturenames:
         request.getfixturevalue("watched_tasks")
 
@@ -62,7 +62,7 @@ async def watched_tasks(anyio_backend_name: str) -> AsyncIterator[None]:
 
 @pytest.fixture(autouse=True)
 def nothing_blocks(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail an async test in which the package blocks the loop: blockbuster sees it on asyncio, and says by what call."""
+    """Fail an async test in which the package blocks the loop; blockbuster sees it on asyncio and uvloop."""
     if "anyio_backend" not in request.fixturenames or request.node.get_closest_marker("blocks"):
         yield
         return
@@ -86,16 +86,14 @@ def _threads() -> set[str]:
 
 def _open_files() -> set[str]:
     """Open descriptors with what they lead to; empty where there is no /proc."""
-    try:
-        numbers = os.listdir("/proc/self/fd")
-    except FileNotFoundError:
-        return set()
-    return {f"{number} -> {target}" for number in numbers if (target := _target(number))}
+    folder = Path("/proc/self/fd")
+    links = list(folder.iterdir()) if folder.is_dir() else []
+    return {f"{link.name} -> {target}" for link in links if (target := _target(link))}
 
 
-def _target(number: str) -> str | None:
+def _target(link: Path) -> Path | None:
     try:
-        return os.readlink(f"/proc/self/fd/{number}")
+        return link.readlink()
     except FileNotFoundError:  # the descriptor that listed the folder
         return None
 
