@@ -48,7 +48,7 @@ class Subscription:
     """
 
     handler: Handler = attrs.field(validator=attrs.validators.is_callable())
-    types: tuple[type[Event], ...] = attrs.field(default=(), converter=tuple, validator=_check_types)
+    types: tuple[type[Event], ...] = attrs.field(default=(), validator=_check_types)
     when_full: WhenFull = attrs.field(default="block", validator=attrs.validators.in_(("block", "drop")))
 
     def accepts(self, event: Event) -> bool:

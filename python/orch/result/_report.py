@@ -1,0 +1,113 @@
+"""A result as plain data and as HTML: bounded, escaped, made without trusting what users gave."""
+
+from __future__ import annotations
+
+import math
+from html import escape as escape_html
+from typing import TYPE_CHECKING, Any, cast
+
+from orch.event._text import brief, describe, escape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from datetime import datetime
+
+    from orch.result._state import GroupRecord, TaskRecord
+
+MAX_DEPTH = 32
+"""How deep plain data is copied; what lies deeper is given by its `repr`."""
+
+MAX_ITEMS = 10_000
+"""How many items of one value are copied; what comes after is given by its `repr`."""
+
+MAX_BITS = 10_000
+"""The longest integer in plain data; Python refuses to print much longer ones."""
+
+MAX_ROWS = 100
+"""How many tasks the HTML table shows."""
+
+
+def plain(value: Any) -> Any:
+    """
+    A copy of `value` that JSON can hold: itself where it is made of JSON's own types, else the `repr` of what is not.
+
+    Tuples become lists. A `repr` is cut to `REPR_LIMIT` characters.
+    """
+    return _plain(value, MAX_DEPTH, iter(range(MAX_ITEMS)))
+
+
+def _plain(value: Any, depth: int, room: Iterator[int]) -> Any:
+    kind: object = type(cast("object", value))  # exact types: a subclass may lie about everything
+    if value is None or kind is bool or kind is str or (kind is float and math.isfinite(value)):
+        return value
+    if kind is int and value.bit_length() <= MAX_BITS:
+        return value
+    if depth and next(room, None) is not None:
+        if kind is list or kind is tuple:
+            return [_plain(each, depth - 1, room) for each in value]
+        if kind is dict and all(type(key) is str for key in value):
+            return {key: _plain(each, depth - 1, room) for key, each in value.items()}
+    return brief(value)
+
+
+def plain_time(time: datetime | None) -> str | None:
+    """A time in ISO 8601."""
+    return None if time is None else time.isoformat()
+
+
+def plain_error(error: BaseException | None) -> str | None:
+    """Type and message of an error."""
+    return None if error is None else describe(error)
+
+
+def plain_task(task: TaskRecord) -> dict[str, Any]:
+    """A task record as plain data."""
+    return {
+        "path": task.path,
+        "name": task.name,
+        "state": task.state.value,
+        "attempts": task.attempts,
+        "started": plain_time(task.started),
+        "finished": plain_time(task.finished),
+        "duration": task.duration,
+        "value": plain(task.value),
+        "error": plain_error(task.error),
+        "reason": task.reason,
+        "cause": task.cause,
+        "cached": task.cached,
+    }
+
+
+def plain_group(group: GroupRecord) -> dict[str, Any]:
+    """A group record as plain data."""
+    return {
+        "path": group.path,
+        "kind": group.kind,
+        "state": group.state.value,
+        "started": plain_time(group.started),
+        "finished": plain_time(group.finished),
+        "duration": group.duration,
+        "error": plain_error(group.error),
+    }
+
+
+def to_html(headline: str, tasks: Mapping[str, TaskRecord]) -> str:
+    """A headline and a table of the first `MAX_ROWS` tasks: elements without attributes, no scripts, nothing remote."""
+    rows = [_row("th", ("task", "state", "attempts", "seconds", "error"))]
+    rows += [_task_row(task) for _, task in zip(range(MAX_ROWS), tasks.values(), strict=False)]
+    more = f"<p>and {len(tasks) - MAX_ROWS} more</p>" if len(tasks) > MAX_ROWS else ""
+    return f"<p>{_inert(headline)}</p><table>{''.join(rows)}</table>{more}"
+
+
+def _task_row(task: TaskRecord) -> str:
+    duration = "" if task.duration is None else f"{task.duration:.3f}"
+    trouble = plain_error(task.error) or task.reason or ""
+    return _row("td", (task.path, task.state.value, str(task.attempts), duration, trouble))
+
+
+def _row(cell: str, texts: Iterable[str]) -> str:
+    return f"<tr>{''.join(f'<{cell}>{_inert(text)}</{cell}>' for text in texts)}</tr>"
+
+
+def _inert(text: str) -> str:
+    return escape_html(escape(text))

@@ -1,0 +1,217 @@
+"""
+The reducer: from the events of a run to what is known about its tasks and groups.
+
+Everything that says where a task stands (the result, its report, progress) is this fold over the same events.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import attrs
+
+from orch.event import State, TaskEvent
+from orch.event._sealed import sealed
+from orch.event._text import brief
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from orch.event import Event
+
+
+@sealed
+@attrs.frozen(weakref_slot=False)
+class TaskRecord:
+    """
+    What is known about one task of a run.
+
+    Attributes:
+        path: Which task: the names of the groups around it and its own, joined by `/`.
+        name: Its name.
+        state: Where it stands.
+        value: What it returned; None unless it succeeded and its value was kept.
+        error: What it raised last.
+        attempts: How often it was begun.
+        started: When it was begun first.
+        finished: When it was settled.
+        reason: Why it was skipped: `"upstream_failed"`, `"upstream_cancelled"` or `"aborted"`.
+        cause: The path of the task that is to blame for a skip.
+        cached: Whether the value comes from a cache.
+    """
+
+    path: str
+    name: str
+    state: State = State.PENDING
+    value: Any = attrs.field(default=None, repr=brief, hash=False)
+    error: BaseException | None = attrs.field(default=None, repr=brief)
+    attempts: int = 0
+    started: datetime | None = None
+    finished: datetime | None = None
+    reason: str | None = None
+    cause: str | None = None
+    cached: bool = False
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds from its first start until it was settled; None if it never ran or is not settled."""
+        return seconds(self.started, self.finished)
+
+
+@attrs.frozen
+class GroupRecord:
+    """
+    What is known about one group of a run, derived from its tasks.
+
+    Attributes:
+        path: Which group; `""` is the workflow itself.
+        kind: `"sequence"`, `"parallel"` or `"graph"`.
+        state: Where it stands: the worst outcome among its tasks once all of them are settled.
+        started: When its first task was begun.
+        finished: When its last task was settled.
+        error: What failed first in it.
+    """
+
+    path: str
+    kind: str
+    state: State
+    started: datetime | None = None
+    finished: datetime | None = None
+    error: BaseException | None = attrs.field(default=None, repr=brief)
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds from the start of its first task until its last one was settled."""
+        return seconds(self.started, self.finished)
+
+
+class GroupShape(NamedTuple):
+    """A group and the tasks in it: those at the positions `start` to `stop` in definition order."""
+
+    path: str
+    kind: str
+    start: int
+    stop: int
+
+
+def seconds(started: datetime | None, finished: datetime | None) -> float | None:
+    """The time between both in seconds, if there are both."""
+    return None if started is None or finished is None else (finished - started).total_seconds()
+
+
+def advance(record: TaskRecord, event: TaskEvent) -> TaskRecord:
+    """The record after the event. Pure, and total: an order of states that cannot be is recorded as it came."""
+    state = event.state
+    started, finished, attempts = record.started, record.finished, record.attempts
+    if state is State.COMPENSATED:  # what the task did stays what it did
+        return attrs.evolve(record, state=state)
+    if state is State.RUNNING:
+        started, attempts = started or event.time, max(attempts, event.attempt)
+    if state.is_final:
+        finished = event.time
+    return TaskRecord(
+        record.path,
+        record.name,
+        state,
+        event.value,
+        event.error,
+        attempts,
+        started,
+        finished,
+        event.reason,
+        event.cause,
+        event.cached,
+    )
+
+
+def fold(events: Iterable[Event]) -> dict[str, TaskRecord]:
+    """The records of all tasks that the events speak of, by path, in order of their first event."""
+    records: dict[str, TaskRecord] = {}
+    for event in events:
+        if isinstance(event, TaskEvent):
+            record = records.get(event.path) or TaskRecord(event.path, event.name)
+            records[event.path] = advance(record, event)
+    return records
+
+
+def fold_groups(shapes: Iterable[GroupShape], tasks: Sequence[TaskRecord]) -> dict[str, GroupRecord]:
+    """
+    The records of groups from those of the tasks, by path; linear, however deep they nest.
+
+    Args:
+        shapes: The groups, each before the groups in it.
+        tasks: The tasks in definition order.
+    """
+    todo = [(shape, _Tally()) for shape in shapes]
+    around: list[tuple[GroupShape, _Tally]] = []
+    position = 0
+
+    def proceed(until: int) -> None:
+        """Count the tasks before this position, each in the innermost group, and close the groups that end there."""
+        nonlocal position
+        while around:
+            shape, tally = around[-1]
+            for task in tasks[position : min(until, shape.stop)]:
+                tally.add(task)
+            position = max(position, min(until, shape.stop))
+            if shape.stop > until:
+                return
+            around.pop()
+            if around:
+                around[-1][1].merge(tally)
+
+    for entry in todo:
+        proceed(entry[0].start)
+        around.append(entry)
+    proceed(len(tasks))
+    return {shape.path: tally.record(shape) for shape, tally in todo}
+
+
+class _Tally:
+    """What a group has seen of its tasks."""
+
+    __slots__ = ("failed", "finished", "started", "states")
+
+    def __init__(self) -> None:
+        self.states: set[State] = set()
+        self.started: datetime | None = None
+        self.finished: datetime | None = None
+        self.failed: tuple[datetime, BaseException | None] | None = None
+
+    def add(self, task: TaskRecord) -> None:
+        self.states.add(task.state)
+        self._extend(task.started, task.finished)
+        if task.state is State.FAILED and task.finished is not None:
+            self._blame((task.finished, task.error))
+
+    def merge(self, inner: _Tally) -> None:
+        self.states |= inner.states
+        self._extend(inner.started, inner.finished)
+        if inner.failed is not None:
+            self._blame(inner.failed)
+
+    def _extend(self, started: datetime | None, finished: datetime | None) -> None:
+        if started is not None and (self.started is None or started < self.started):
+            self.started = started
+        if finished is not None and (self.finished is None or finished > self.finished):
+            self.finished = finished
+
+    def _blame(self, failed: tuple[datetime, BaseException | None]) -> None:
+        if self.failed is None or failed[0] < self.failed[0]:
+            self.failed = failed
+
+    def record(self, shape: GroupShape) -> GroupRecord:
+        state = group_state(self.states)
+        finished = self.finished if state.is_final else None
+        return GroupRecord(shape.path, shape.kind, state, self.started, finished, self.failed and self.failed[1])
+
+
+def group_state(states: set[State]) -> State:
+    """The state of a group whose tasks are in these states."""
+    if any(not state.is_final for state in states):
+        if states == {State.PENDING}:
+            return State.PENDING
+        return State.PAUSED if State.PAUSED in states and State.RUNNING not in states else State.RUNNING
+    worst = (State.FAILED, State.CANCELLED, State.SKIPPED)
+    return next((state for state in worst if state in states), State.SUCCEEDED)
