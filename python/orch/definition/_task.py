@@ -1,0 +1,428 @@
+"""
+`Workflow`, the common base of all definitions, and `Task`, the smallest one: a callable and what is to be known about it.
+
+A definition is a value: frozen, comparable, hashable, picklable, reusable in any number of runs. It does nothing by itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import FunctionType, MappingProxyType, NoneType
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypedDict, TypeVar, overload
+
+from attrs import field, frozen
+
+from orch.definition._signature import Signature, home_of, opaque, signature_of
+from orch.errors import close_matches, inert
+
+if TYPE_CHECKING:
+    from typing import Self, Unpack
+
+__all__ = ("Task", "TaskOptions", "Workflow", "task")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_LONGEST_NAME: Final = 1000
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+@frozen(eq=False, repr=False)
+class Workflow:
+    """
+    Anything that can be run: a `Task`, or a group of workflows (`Sequence`, `Parallel`, `Graph`).
+
+    Workflows compare by value; telling two of them apart, hashing and showing them works at any depth of nesting.
+    """
+
+    name: str
+    """What the workflow is called in results, events and errors."""
+    _plan: Any = field(init=False, default=None)
+    # What orch.plan makes of it once, kept here for the next run: no part of the value.
+
+    def _alike(self, other: Any) -> bool:
+        """Compare all but the workflows inside."""
+        raise NotImplementedError
+
+    def _inside(self) -> Sequence[Workflow]:
+        """List the workflows this one is made of."""
+        raise NotImplementedError
+
+    def __eq__(self, other: object) -> bool:
+        # With a stack of its own: workflows nest deeper than Python recurses.
+        pairs: list[tuple[Any, Any]] = [(self, other)]
+        seen = set()
+        while pairs:
+            one, two = pairs.pop()
+            if one is two or (id(one), id(two)) in seen:
+                continue
+            if type(one) is not type(two) or not one._alike(two):
+                return False
+            seen.add((id(one), id(two)))
+            pairs += zip(one._inside(), two._inside(), strict=True)
+        return True
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.name))
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({shown(self.name)})"
+
+
+class TaskOptions(TypedDict, total=False):
+    """The options of a task, as `task`, `Task` and `Task.evolve` take them by keyword."""
+
+    name: str | None
+    output: str | Sequence[str] | None
+    deps: Iterable[str | Workflow | Callable[..., Any]]
+    thread: bool | None
+    retain: bool
+    description: str | None
+
+
+@frozen(init=False, eq=False, repr=False)
+class Task(Workflow, Generic[P, R]):
+    """
+    One step: a callable with a name, and how it is wired and run.
+
+    Calling a task calls its function, once and plainly, as a unit test wants it.
+
+    >>> def price(amount: float, rate: float = 0.2) -> float:
+    ...     return amount * (1 + rate)
+    >>> step = Task(price, rate=0.5, name="gross")
+    >>> step
+    Task('gross')
+    >>> step(10), step.bind(rate=0)(10)
+    (15.0, 10)
+
+    Args:
+        fn: Anything callable: a function, plain or async, a partial, a bound method, a class, an object with `__call__`.
+        *args: Values bound by position, to the parameters that a run does not fill by itself (a `Context`, `upstream`).
+        name: Any text of 1 to 1 000 characters without NUL. Derived from the callable unless given.
+        output: The name of what it gives (its own name unless given), or several, for a returned tuple.
+        deps: Steps of the same graph that must succeed before: names, workflows, or functions that are steps there.
+        thread: None: a plain function runs in a worker thread, an async one on the event loop. False: a plain
+            function runs in place.
+        retain: False: its value is let go once the last step that reads it has settled.
+        description: For people.
+        **kwargs: Values bound by name. A parameter named like an option is bound with `bind`.
+
+    Raises:
+        TypeError: Something of a wrong type, a name bound that is no parameter, a coroutine instead of its function.
+        ValueError: A value out of range.
+    """
+
+    output: str | tuple[str, ...] | None
+    """As given: one name, several, or None for the task's own."""
+    deps: tuple[str | Workflow, ...]
+    """As given; a function stands as the `Task` made of it."""
+    thread: bool | None
+    retain: bool
+    description: str | None
+    fn: Callable[P, R]
+    bound: Mapping[str, Any]
+    """Bound values by name of parameter, or of a keyword that goes into `**kwargs`."""
+    extra: tuple[Any, ...]
+    """Bound values that go into `*args`."""
+    signature: Signature
+    """What the function takes and whether calling it gives a coroutine."""
+
+    def __init__(
+        self,
+        fn: Callable[P, R],
+        /,
+        *args: Any,
+        name: str | None = None,
+        output: str | Sequence[str] | None = None,
+        deps: Iterable[str | Workflow | Callable[..., Any]] = (),
+        thread: bool | None = None,
+        retain: bool = True,
+        description: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        _check_callable(fn)
+        signature = _signature(fn, bound=bool(args or kwargs))
+        bound, extra = _bind(fn, signature, args, kwargs) if args or kwargs else (_NOTHING, ())
+        options = _options(fn, name, output, deps, thread, retain, description)
+        self.__attrs_init__(*options, fn, bound, extra, signature)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of what the task gives."""
+        if isinstance(self.output, tuple):
+            return self.output
+        return (self.name if self.output is None else self.output,)
+
+    @property
+    def unpacks(self) -> bool:
+        """Whether a returned tuple is taken apart into the outputs."""
+        return isinstance(self.output, tuple)
+
+    @property
+    def place(self) -> str:
+        """Where the function is defined, as `file:line`."""
+        home = home_of(self.fn)
+        if home is not None:
+            return f"{home.__code__.co_filename}:{home.__code__.co_firstlineno}"
+        return f"{getattr(self.fn, '__module__', None) or 'builtins'}.{callable_name(self.fn)}"
+
+    @property
+    def __wrapped__(self) -> Callable[P, R]:
+        # For inspect and everybody who builds on it: the function is what counts.
+        return self.fn
+
+    @property
+    def __name__(self) -> str:
+        return self.name
+
+    def bind(self, **values: Any) -> Task[..., R]:
+        """
+        Return this task with values for some of its parameters; they take the place of those bound before.
+
+        Raises:
+            TypeError: A name that is no parameter.
+        """
+        bound, _ = _bind(self.fn, self.signature, (), {**self.bound, **values})
+        return self._rebuilt({}, bound)
+
+    def evolve(self, **fields: Unpack[TaskOptions]) -> Task[P, R]:
+        """Return this task with other options; `name=None` derives the name anew."""
+        _check_known(fields, TaskOptions.__annotations__, "Task.evolve")
+        return self._rebuilt(fields, self.bound)
+
+    def _rebuilt(self, fields: TaskOptions, bound: Mapping[str, Any]) -> Task[P, R]:
+        options = {name: getattr(self, name) for name in TaskOptions.__annotations__} | fields
+        new = object.__new__(Task)
+        new.__attrs_init__(*_options(self.fn, **options), self.fn, bound, self.extra, self.signature)
+        return new
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        if not self.bound and not self.extra:
+            return self.fn(*args, **kwargs)
+        free = [each.name for each in self.signature.parameters if each.positional and each.name not in self.bound]
+        given = dict(zip(free, args, strict=False))
+        if twice := given.keys() & kwargs.keys():
+            raise TypeError(f"{self.name}() got multiple values for {', '.join(map(repr, sorted(twice)))}")
+        values = {**self.bound, **given, **kwargs}
+        args_, kwargs_ = self.signature.arguments(values, (*self.extra, *args[len(free) :]))
+        return self.fn(*args_, **kwargs_)
+
+    def _alike(self, other: Task[..., Any]) -> bool:
+        names, others = ([dep if isinstance(dep, str) else None for dep in task.deps] for task in (self, other))
+        return (
+            (self.name, self.output, self.thread, self.retain, self.description, names)
+            == (other.name, other.output, other.thread, other.retain, other.description, others)
+            and self.bound.keys() == other.bound.keys()
+            and len(self.extra) == len(other.extra)
+            and all(same(*pair) for pair in zip(self._values(), other._values(), strict=True))
+        )
+
+    def _inside(self) -> Sequence[Workflow]:
+        return [dep for dep in self.deps if isinstance(dep, Workflow)]
+
+    def _values(self) -> list[Any]:
+        """Whatever the user gave: compared with care, for it may not know how."""
+        return [self.fn, *self.extra, *(self.bound[name] for name in sorted(self.bound))]
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.output, *map(_hash, self._values())))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        options = {name: getattr(self, name) for name in TaskOptions.__annotations__}
+        return _restored, (_reference(self.fn), self.extra, dict(self.bound), options)
+
+
+@overload
+def task(fn: Callable[P, R], /, **options: Unpack[TaskOptions]) -> Task[P, R]: ...
+@overload
+def task(fn: None = None, /, **options: Unpack[TaskOptions]) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(
+    fn: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    output: str | Sequence[str] | None = None,
+    deps: Iterable[str | Workflow | Callable[..., Any]] = (),
+    thread: bool | None = None,
+    retain: bool = True,
+    description: str | None = None,
+) -> Any:
+    """
+    Make a `Task` of a function, as a decorator with or without options. The arguments are those of `Task`.
+
+    >>> @task(output="total")
+    ... def add(a: int, b: int) -> int:
+    ...     return a + b
+    >>> add, add(1, 2)
+    (Task('add'), 3)
+    """
+    options = functools.partial(
+        Task, name=name, output=output, deps=deps, thread=thread, retain=retain, description=description
+    )
+    return options if fn is None else options(fn)
+
+
+# -- checking what was given ---------------------------------------------------------------------------------------------
+
+
+def expect(what: str, value: object, *types: type) -> None:
+    """Raise a TypeError that says what was expected and found, unless the value is of one of the types."""
+    if not isinstance(value, types):
+        expected = " or ".join("None" if each is NoneType else each.__name__ for each in types)
+        raise TypeError(f"{what}: expected {expected}, found {type(value).__name__} ({value!r:.100})")
+
+
+def check_name(what: str, name: object) -> str:
+    """Let a usable name through: any text of 1 to 1 000 characters without NUL."""
+    expect(what, name, str)
+    if not name or len(name) > _LONGEST_NAME or "\0" in name:
+        found = "NUL in it" if "\0" in name else f"{len(name)} characters"
+        raise ValueError(f"{what}: expected a text of 1 to {_LONGEST_NAME} characters without NUL, found {found}")
+    return name
+
+
+def shown(name: str) -> str:
+    """Show a name in one short line."""
+    return repr(name if len(name) <= 60 else f"{name[:59]}…")
+
+
+def callable_name(fn: Any) -> str:
+    """Derive a name from anything callable."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    name = getattr(fn, "__name__", None)
+    if not isinstance(name, str):
+        name = type(fn).__name__
+    return "lambda" if name == "<lambda>" else name
+
+
+def same(one: object, two: object) -> bool:
+    """Compare two values of a user: equal, and of one type (1 is not True). What cannot be compared is not the same."""
+    try:
+        return one is two or (type(one) is type(two) and bool(one == two))
+    except Exception:  # noqa: BLE001  (an array says that its truth is ambiguous)
+        return False
+
+
+def _hash(value: object) -> int:
+    """Hash what is safe to hash and agrees with `same`; of everything else, the type."""
+    return hash(value if isinstance(value, _HASHABLE) else type(value))
+
+
+_HASHABLE: Final = (str, int, float, bytes, NoneType, FunctionType)
+
+
+def _check_callable(fn: object) -> None:
+    if isinstance(fn, Task):
+        raise TypeError(f"{fn!r} is a Task already: change it with .evolve(…) or .bind(…)")
+    if inspect.iscoroutine(fn):
+        fn.close()  # it will never be awaited, and Python is not to warn about that as well
+        raise TypeError(f"a coroutine is no step: pass the function, not the call: {fn.__name__}, not {fn.__name__}(…)")
+    if not callable(fn):
+        raise TypeError(f"a step is a callable or a Workflow, found {type(fn).__name__} ({fn!r:.100})")
+
+
+def _options(
+    fn: Callable[..., Any],
+    name: str | None,
+    output: str | Sequence[str] | None,
+    deps: Iterable[str | Workflow | Callable[..., Any]],
+    thread: bool | None,  # noqa: FBT001
+    retain: bool,  # noqa: FBT001
+    description: str | None,
+) -> tuple[Any, ...]:
+    expect("thread", thread, bool, NoneType)
+    expect("retain", retain, bool)
+    expect("description", description, str, NoneType)
+    checked = check_name("name", callable_name(fn) if name is None else name)
+    return checked, _output(output), _deps(deps), thread, retain, description
+
+
+def _output(output: str | Sequence[str] | None) -> str | tuple[str, ...] | None:
+    if output is None:
+        return None
+    if isinstance(output, str):
+        return check_name("output", output)
+    expect("output", output, str, Sequence, NoneType)
+    names = tuple(check_name(f"output[{i}]", name) for i, name in enumerate(output))
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"output: expected at least one name and none twice, found {names!r}")
+    return names
+
+
+def _deps(deps: Iterable[str | Workflow | Callable[..., Any]]) -> tuple[str | Workflow, ...]:
+    if isinstance(deps, str | Workflow) or not isinstance(deps, Iterable):
+        raise TypeError(
+            f"deps: expected a list of names, tasks or functions, found {type(deps).__name__} ({deps!r:.100})"
+        )
+    return tuple(map(_dep, deps))
+
+
+def _dep(dep: str | Workflow | Callable[..., Any]) -> str | Workflow:
+    if isinstance(dep, str):
+        return check_name("deps", dep)
+    return dep if isinstance(dep, Workflow) else Task(dep)
+
+
+def _signature(fn: Callable[..., Any], *, bound: bool) -> Signature:
+    try:
+        return signature_of(fn)
+    except ValueError:
+        if bound:
+            return opaque()
+        name = callable_name(fn)
+        raise TypeError(
+            f"{fn!r} does not say what it takes: bind its values, Task({name}, …), or wrap it, lambda value: {name}(value)"
+        ) from None
+
+
+def _bind(
+    fn: Callable[..., Any], signature: Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], tuple[Any, ...]]:
+    free = [each.name for each in signature.parameters if each.positional and not each.injected]
+    bound = dict(zip(free, args, strict=False))
+    what = callable_name(fn)
+    if len(args) > len(free) and not any(each.var_positional for each in signature.parameters):
+        raise TypeError(f"{what}: expected at most {len(free)} values by position, found {len(args)}")
+    if twice := bound.keys() & kwargs.keys():
+        raise TypeError(f"{what}: bound by position and by name: {', '.join(map(repr, sorted(twice)))}")
+    if not any(each.var_keyword for each in signature.parameters):
+        _check_known(kwargs, [each.name for each in signature.parameters if not each.var_positional], what)
+    return MappingProxyType({**bound, **kwargs}), args[len(free) :]
+
+
+def _check_known(given: Iterable[str], known: Iterable[str], what: str) -> None:
+    names = list(known)
+    for name in given:
+        if name not in names:
+            meant = " or ".join(map(repr, close_matches(name, names)))
+            cure = f"did you mean {meant}?" if meant else f"expected one of: {', '.join(names) or 'nothing'}"
+            raise TypeError(f"{what} has no parameter {name!r}; {cure}")
+
+
+# -- pickling: under the name of a decorated function there is the task ----------------------------------------------------
+
+
+def _reference(fn: Any) -> Any:
+    """Give what can be pickled for the function: itself, or for a decorated one its module and name."""
+    address = (getattr(fn, "__module__", None), getattr(fn, "__qualname__", None))
+    found = functools.reduce(
+        lambda at, name: getattr(at, name, None), str(address[1]).split("."), sys.modules.get(str(address[0]))
+    )
+    return address if isinstance(found, Task) and found.fn is fn else fn
+
+
+def _restored(fn: Any, extra: tuple[Any, ...], bound: dict[str, Any], options: dict[str, Any]) -> Task[..., Any]:
+    if isinstance(fn, tuple):
+        fn = functools.reduce(getattr, fn[1].split("."), importlib.import_module(fn[0])).fn
+    new = object.__new__(Task)
+    signature = _signature(fn, bound=bool(extra or bound))
+    new.__attrs_init__(*_options(fn, **options), fn, MappingProxyType(bound), extra, signature)
+    return new

@@ -1,0 +1,282 @@
+"""
+Every error that `orch` raises itself. What a step raises stays what it is.
+
+    OrchError
+    ├── DefinitionError (ValueError)        what is wrong between definitions; .problems
+    │   ├── CycleError                      .path
+    │   ├── DuplicateNameError              .name, .places
+    │   ├── MissingDependencyError          .task, .missing, .suggestions
+    │   └── InputError                      .missing, .unexpected, .suggestions
+    ├── WorkflowError (ExceptionGroup)      a run failed; .result
+    ├── UnsupportedError (RuntimeError)     a runner cannot do this, said before anything runs
+    └── InternalError                       a mistake of orch's, never of yours
+
+A message says what was expected, what was found, and what to do. The facts are fields too, and positional,
+so that every error survives pickling and copying. A wrong argument of a single call is a plain `TypeError` or
+`ValueError` of that call.
+"""
+
+from __future__ import annotations
+
+from os.path import commonprefix
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = (
+    "CycleError",
+    "DefinitionError",
+    "DuplicateNameError",
+    "InputError",
+    "InternalError",
+    "MissingDependencyError",
+    "OrchError",
+    "UnsupportedError",
+    "WorkflowError",
+    "close_matches",
+    "combine",
+)
+
+_SHOWN = 100  # problems in one message: a broken graph of a million tasks must still print
+_PATH_SHOWN = 20  # names of a cycle in its message; `.path` has them all
+_TYPOS = 2  # edits within which a name counts as meant
+
+
+class OrchError(Exception):
+    """Base of everything `orch` raises on its own behalf."""
+
+
+class DefinitionError(OrchError, ValueError):
+    """
+    A workflow cannot be run as it is written; nothing of it has run.
+
+    Args:
+        message: What is wrong and what to do about it.
+        problems: The single problems, when this error stands for several (see `combine`).
+    """
+
+    def __init__(self, message: str = "", problems: Iterable[DefinitionError] = ()) -> None:
+        self._problems = tuple(problems)
+        super().__init__(message, self._problems)
+
+    @property
+    def problems(self) -> tuple[DefinitionError, ...]:
+        """Every problem found, in order of definition; of a single problem, itself alone."""
+        return self._problems or (self,)
+
+    def __str__(self) -> str:
+        """The sentence that says what is wrong and what to do."""
+        return str(self.args[0])
+
+
+class CycleError(DefinitionError):
+    """
+    Steps wait for one another in a circle.
+
+    >>> print(CycleError(("load", "clean", "load")))
+    cycle: load → clean → load (each needs the one before it): take out one of these dependencies
+    """
+
+    def __init__(self, path: Sequence[str]) -> None:
+        self._problems = ()
+        self.path = tuple(path)
+        """The circle from dependency to dependent, the first name repeated last."""
+        OrchError.__init__(self, self.path)
+
+    def __str__(self) -> str:
+        names = list(self.path)
+        if len(names) > _PATH_SHOWN:
+            half = _PATH_SHOWN // 2
+            names[half:-half] = [f"… {len(names) - 2 * half} more …"]
+        cure = "(each needs the one before it): take out one of these dependencies"
+        return f"cycle: {' → '.join(map(inert, names))} {cure}"
+
+
+class DuplicateNameError(DefinitionError):
+    """
+    One name stands for two things within one graph.
+
+    >>> print(DuplicateNameError("load", ("etl.py:3", "etl.py:9")))
+    two steps are named 'load' (etl.py:3, etl.py:9): give one of them another name=
+    """
+
+    def __init__(self, name: str, places: Sequence[str], output: bool = False) -> None:  # noqa: FBT001, FBT002 (positional: errors must unpickle)
+        self._problems = ()
+        self.name = name
+        self.places = tuple(places)
+        """Where they are defined, as `file:line`; of outputs, with the names of the producers."""
+        self.output = output
+        """Whether the name is that of an output rather than of a step."""
+        OrchError.__init__(self, name, self.places, output)
+
+    def __str__(self) -> str:
+        where = ", ".join(map(inert, self.places))
+        if self.output:
+            return f"two steps give the output {self.name!r} ({where}): give one of them another output="
+        return f"two steps are named {self.name!r} ({where}): give one of them another name="
+
+
+class MissingDependencyError(DefinitionError):
+    """
+    A step depends on a name that nothing carries.
+
+    >>> print(MissingDependencyError("load", "extrct", ("extract",)))
+    task 'load' depends on 'extrct', which is no step here; did you mean 'extract'?
+    """
+
+    def __init__(self, task: str, missing: str, suggestions: Iterable[str] = ()) -> None:
+        self._problems = ()
+        self.task = task
+        self.missing = missing
+        self.suggestions = tuple(suggestions)
+        """Names that are close to the missing one, the closest first."""
+        OrchError.__init__(self, task, missing, self.suggestions)
+
+    def __str__(self) -> str:
+        cure = _meant(self.suggestions) or ": add that step, or take the name out of deps="
+        return f"task {self.task!r} depends on {self.missing!r}, which is no step here{cure}"
+
+
+class InputError(DefinitionError):
+    """
+    The inputs of a run do not fit its workflow: some are missing, some are not asked for.
+
+    >>> print(InputError(missing=("rows",), unexpected=("urll",), suggestions=("url",), known=("rows", "url")))
+    missing input: 'rows'; unexpected input: 'urll' (did you mean 'url'?); inputs: 'rows', 'url'
+    """
+
+    def __init__(
+        self,
+        missing: Iterable[str] = (),
+        unexpected: Iterable[str] = (),
+        suggestions: Iterable[str] = (),
+        known: Iterable[str] = (),
+        details: Iterable[str] = (),
+    ) -> None:
+        self._problems = ()
+        self.missing = tuple(missing)
+        self.unexpected = tuple(unexpected)
+        self.suggestions = tuple(suggestions)
+        """Names that were probably meant by the unexpected ones."""
+        self.known = tuple(known)
+        """All inputs of the workflow."""
+        self.details = tuple(details)
+        """Further sentences: which task needs an input, where a name is bound."""
+        OrchError.__init__(self, self.missing, self.unexpected, self.suggestions, self.known, self.details)
+
+    def __str__(self) -> str:
+        parts = []
+        if self.missing:
+            parts.append(f"missing input: {_listed(self.missing)}")
+        if self.unexpected:
+            parts.append(f"unexpected input: {', '.join(map(self._unexpected, self.unexpected[:_SHOWN]))}")
+        parts.append(f"inputs: {_listed(self.known)}" if self.known else "it has no inputs")
+        return "; ".join((*parts, *self.details))
+
+    def _unexpected(self, name: str) -> str:
+        meant = _meant(close_matches(name, self.suggestions))
+        return f"{name!r} ({meant[2:]})" if meant else repr(name)
+
+
+class WorkflowError(OrchError, ExceptionGroup[Exception]):
+    """
+    A run failed. Its exceptions are the users' own, in order of time; `except*` picks among them.
+
+    Args:
+        message: Which workflow failed and how.
+        exceptions: What the steps raised, each with a note that names task and attempt.
+        result: The `RunResult`, with the values of the steps that succeeded.
+    """
+
+    def __new__(cls, message: str, exceptions: Sequence[Exception], result: Any = None) -> WorkflowError:
+        """Build the group; `result` is kept beside it."""
+        self = super().__new__(cls, message, exceptions)
+        self.result = result
+        return self
+
+    def __init__(self, message: str, exceptions: Sequence[Exception], result: Any = None) -> None:
+        super().__init__(message, exceptions)
+        self.result = result
+
+    def derive(self, excs: Sequence[Exception], /) -> WorkflowError:  # type: ignore[override]  # the base is generic in the method
+        """Part of this group, for `split` and `except*`; it keeps the result."""
+        return WorkflowError(self.message, excs, self.result)
+
+
+class UnsupportedError(OrchError, RuntimeError):
+    """A runner or a setting cannot do what is asked; said before anything runs."""
+
+
+class InternalError(OrchError):
+    """Something that cannot happen did. Please report it; your workflow is not at fault."""
+
+
+def combine(problems: Sequence[DefinitionError]) -> DefinitionError:
+    """
+    Make one error of all problems found: a single one is itself, several become one with `.problems`.
+
+    >>> print(combine([CycleError("aba"), MissingDependencyError("a", "q")]))
+    2 problems:
+      - cycle: a → b → a (each needs the one before it): take out one of these dependencies
+      - task 'a' depends on 'q', which is no step here: add that step, or take the name out of deps=
+    """
+    flat = [single for problem in problems for single in problem.problems]
+    if len(flat) == 1:
+        return flat[0]
+    lines = [f"{len(flat)} problems:", *(f"  - {problem}" for problem in flat[:_SHOWN])]
+    if len(flat) > _SHOWN:
+        lines.append(f"  and {len(flat) - _SHOWN} more")
+    return DefinitionError("\n".join(lines), flat)
+
+
+def close_matches(name: str, candidates: Iterable[str], most: int = 3) -> tuple[str, ...]:
+    """
+    Find the candidates that `name` is probably a misspelling of: within two edits, letter case aside, the closest first.
+
+    Linear in the candidates; ask for the first hundred problems only, no message shows more.
+
+    >>> close_matches("extrct", ["load", "extract"])
+    ('extract',)
+    """
+    wanted = name.casefold()
+    letters = set(wanted)
+    found: list[tuple[int, str]] = []
+    for candidate in candidates:
+        other = candidate.casefold()
+        longer = max(len(wanted), len(other))
+        if abs(len(wanted) - len(other)) > _TYPOS or len(letters.symmetric_difference(other)) > 2 * _TYPOS:
+            continue
+        distance = _distance(wanted, other)
+        if distance <= _TYPOS and 2 * distance <= longer:
+            found.append((distance, candidate))
+    found.sort(key=lambda pair: pair[0])
+    return tuple(dict.fromkeys(candidate for _, candidate in found))[:most]
+
+
+def _distance(one: str, other: str) -> int:
+    """Edits (insert, delete, replace) from one to the other; any number above `_TYPOS` stands for more."""
+    start = len(commonprefix((one, other)))
+    one, other = one[start:], other[start:]
+    row = list(range(len(other) + 1))
+    for i, letter in enumerate(one, 1):
+        above, row = row, [i]
+        for j, candidate in enumerate(other, 1):
+            row.append(min(above[j] + 1, row[-1] + 1, above[j - 1] + (letter != candidate)))
+        if min(row) > _TYPOS:
+            return _TYPOS + 1
+    return row[-1]
+
+
+def inert(text: str) -> str:
+    """Show a name as it is if that is harmless, else quoted and escaped: no control characters, no lone surrogates."""
+    return text if text.isprintable() else repr(text)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(map(repr, names[:_SHOWN])) + more
+
+
+def _meant(suggestions: Sequence[str]) -> str:
+    return f"; did you mean {' or '.join(map(repr, suggestions))}?" if suggestions else ""
