@@ -75,7 +75,7 @@ check-lint: $(VENV)/.group-lint
 	$(call step,lint,$(BIN)/ruff check && $(BIN)/prek run --all-files --hook-stage manual)
 
 check-layers: build $(VENV)/.group-test
-	$(call step,layers,$(BIN)/lint-imports --no-cache)
+	$(call step,layers,$(BIN)/lint-imports --no-cache --no-logo)
 
 check-types: build $(VENV)/.group-lint $(VENV)/.group-test $(VENV)/.group-bench
 	$(call step,mypy,$(PY) -m mypy $(TYPED))
@@ -84,11 +84,11 @@ check-types: build $(VENV)/.group-lint $(VENV)/.group-test $(VENV)/.group-bench
 check-stub: build $(VENV)/.group-lint
 	$(call step,stubtest,$(PY) -m mypy.stubtest orch._core)
 
-check-rust: $(PY)
+check-rust: $(VENV)/.made
 	$(call step,clippy,cargo clippy --locked --all-targets --quiet -- -D warnings)
 	$(call step,clippy with the binding,cargo clippy --locked --all-targets --features python --quiet -- -D warnings)
 
-check-rustdoc: $(PY)
+check-rustdoc: $(VENV)/.made
 	$(call step,cargo doc,RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --features python --quiet)
 
 check-rust-tests:
@@ -105,13 +105,14 @@ $(VENV)/.built: $(CRATE) pyproject.toml $(NATIVE) $(if $(NATIVE),,FORCE) | $(VEN
 	$(LOCK) $(PY) -m maturin develop --release --quiet
 	@touch $@
 
-$(VENV)/.group-%: pyproject.toml | $(PY)
+$(VENV)/.group-%: pyproject.toml | $(VENV)/.made
 	$(LOCK) $(PIP) install --group $*
 	@touch $@
 
-# A Debian python3 may come without ensurepip: then pip puts itself into the bare environment.
-$(PY):
+# An environment you made yourself is taken as it is. A Debian python3 may come without ensurepip: then pip puts itself in.
+$(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else \
 	    f"orch needs Python 3.11 or newer, $(PYTHON) is {sys.version.split()[0]}: try make PYTHON=python3.13 ...")'
-	$(PYTHON) -m venv $(VENV) || { $(PYTHON) -m venv --without-pip $(VENV) && $(PYTHON) -m pip --python $(PY) install pip; }
-	$(PIP) install --upgrade 'pip>=25.1'
+	$(LOCK) sh -c '{ $(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV) \
+	    || { $(PYTHON) -m venv --without-pip $(VENV) && $(PYTHON) -m pip --python $(PY) install pip; }; } \
+	    && $(PIP) install --upgrade "pip>=25.1" && touch $@'
