@@ -9,12 +9,12 @@ from sybil.parsers.rest import DocTestParser
 
 _prose = Sybil(
     parsers=[PythonCodeBlockParser(), SkipParser()],
-    patterns=["README.md", "docs/**/*.md"],
+    patterns=["README.md", "docs/*.md"],  # `*` goes into folders, too
 )
 _docstrings = Sybil(
     parsers=[DocTestParser(optionflags=ELLIPSIS)],
     document_types={".py": PythonDocStringDocument},
-    patterns=["python/orch/**/*.py"],
+    patterns=["python/orch/*.py"],
 )
 
 pytest_collect_file = (_prose + _docstrings).pytest()

@@ -87,6 +87,8 @@ def defined(path: Path) -> Iterator[str]:
         match node:
             case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
                 yield name
+            case ast.Assign(value=ast.Call(func=ast.Name(id="TypeVar" | "ParamSpec" | "TypeVarTuple"))):
+                pass  # spelled like any other name and of use in its file only
             case ast.Assign(targets=targets):
                 yield from (target.id for target in targets if isinstance(target, ast.Name))
             case ast.AnnAssign(target=ast.Name(id=name)):
@@ -120,8 +122,7 @@ def test_every_public_name_is_documented(path: Path) -> None:
 
 
 def test_the_package_is_small() -> None:
-    lines = {p.relative_to(PACKAGE): len(p.read_text(encoding="utf-8").splitlines()) for p in PACKAGE.rglob("*.py*")}
-    assert sum(lines.values()) < MOST_LINES
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES) < MOST_LINES
 
 
 def functions(node: ast.AST, prefix: str) -> Iterator[tuple[str, int]]:
