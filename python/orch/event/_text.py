@@ -43,17 +43,3 @@ def describe(error: BaseException) -> str:
 def cut(text: str, limit: int) -> str:
     """`text`, or its beginning and an ellipsis: at most `limit` characters."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def escape(text: str) -> str:
-    r"""
-    `text` on one line: what is not printable (`\n`, ANSI escapes, bidirectional marks, lone surrogates) as an escape.
-
-    Example:
-        >>> from orch.event._text import escape
-        >>> print(escape("a\nb\x1b[31m"))
-        a\nb\x1b[31m
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from html import escape as escape_html
+from datetime import datetime
+from html import escape
 from typing import TYPE_CHECKING, Any, cast
 
-from orch.event._text import brief, describe, escape
+import attrs
+
+from orch.errors import inert
+from orch.event import State
+from orch.event._text import brief, describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from datetime import datetime
 
     from orch.result._state import GroupRecord, TaskRecord
 
@@ -31,7 +35,7 @@ def plain(value: Any) -> Any:
     """
     A copy of `value` that JSON can hold: itself where it is made of JSON's own types, else the `repr` of what is not.
 
-    Tuples become lists. A `repr` is cut to `REPR_LIMIT` characters.
+    Tuples become lists, states their value, times ISO 8601, errors type and message. A `repr` is cut to `REPR_LIMIT`.
     """
     return _plain(value, MAX_DEPTH, iter(range(MAX_ITEMS)))
 
@@ -47,48 +51,21 @@ def _plain(value: Any, depth: int, room: Iterator[int]) -> Any:
             return [_plain(each, depth - 1, room) for each in value]
         if kind is dict and all(type(key) is str for key in value):
             return {key: _plain(each, depth - 1, room) for key, each in value.items()}
-    return brief(value)
+    return _text(value)
 
 
-def plain_time(time: datetime | None) -> str | None:
-    """A time in ISO 8601."""
-    return None if time is None else time.isoformat()
+def _text(value: object) -> str:
+    if type(value) is State:
+        return value.value
+    if type(value) is datetime:
+        return value.isoformat()
+    return describe(value) if isinstance(value, BaseException) else brief(value)
 
 
-def plain_error(error: BaseException | None) -> str | None:
-    """Type and message of an error."""
-    return None if error is None else describe(error)
-
-
-def plain_task(task: TaskRecord) -> dict[str, Any]:
-    """A task record as plain data."""
-    return {
-        "path": task.path,
-        "name": task.name,
-        "state": task.state.value,
-        "attempts": task.attempts,
-        "started": plain_time(task.started),
-        "finished": plain_time(task.finished),
-        "duration": task.duration,
-        "value": plain(task.value),
-        "error": plain_error(task.error),
-        "reason": task.reason,
-        "cause": task.cause,
-        "cached": task.cached,
-    }
-
-
-def plain_group(group: GroupRecord) -> dict[str, Any]:
-    """A group record as plain data."""
-    return {
-        "path": group.path,
-        "kind": group.kind,
-        "state": group.state.value,
-        "started": plain_time(group.started),
-        "finished": plain_time(group.finished),
-        "duration": group.duration,
-        "error": plain_error(group.error),
-    }
+def plain_record(record: TaskRecord | GroupRecord) -> dict[str, Any]:
+    """The fields of a record and its duration, each as plain data."""
+    fields = [field.name for field in attrs.fields(type(record))]
+    return {name: plain(getattr(record, name)) for name in (*fields, "duration")}
 
 
 def to_html(headline: str, tasks: Mapping[str, TaskRecord]) -> str:
@@ -96,18 +73,14 @@ def to_html(headline: str, tasks: Mapping[str, TaskRecord]) -> str:
     rows = [_row("th", ("task", "state", "attempts", "seconds", "error"))]
     rows += [_task_row(task) for _, task in zip(range(MAX_ROWS), tasks.values(), strict=False)]
     more = f"<p>and {len(tasks) - MAX_ROWS} more</p>" if len(tasks) > MAX_ROWS else ""
-    return f"<p>{_inert(headline)}</p><table>{''.join(rows)}</table>{more}"
+    return f"<p>{escape(inert(headline))}</p><table>{''.join(rows)}</table>{more}"
 
 
 def _task_row(task: TaskRecord) -> str:
     duration = "" if task.duration is None else f"{task.duration:.3f}"
-    trouble = plain_error(task.error) or task.reason or ""
+    trouble = describe(task.error) if task.error else task.reason or ""
     return _row("td", (task.path, task.state.value, str(task.attempts), duration, trouble))
 
 
 def _row(cell: str, texts: Iterable[str]) -> str:
-    return f"<tr>{''.join(f'<{cell}>{_inert(text)}</{cell}>' for text in texts)}</tr>"
-
-
-def _inert(text: str) -> str:
-    return escape_html(escape(text))
+    return f"<tr>{''.join(f'<{cell}>{escape(inert(text))}</{cell}>' for text in texts)}</tr>"

@@ -17,16 +17,16 @@ from orch.errors import WorkflowError
 from orch.event import State
 from orch.result import _report
 from orch.result._lookup import Index, Tasks
-from orch.result._source import Known, values_of
+from orch.result._source import Known
 from orch.result._state import TaskRecord, fold, fold_groups, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
     from orch.event import Event
     from orch.result._source import Source
-    from orch.result._state import GroupRecord, GroupShape
+    from orch.result._state import GroupRecord
 
 
 @attrs.frozen(eq=False, repr=False, slots=False)
@@ -66,7 +66,7 @@ class RunResult:
     @cached_property
     def outputs(self) -> Mapping[str, Any]:
         """The values of a graph's outputs, by name."""
-        return self._source.outputs()
+        return dict(self._source.outputs())
 
     @cached_property
     def trace(self) -> Sequence[Event]:
@@ -83,14 +83,10 @@ class RunResult:
     @cached_property
     def groups(self) -> Mapping[str, GroupRecord]:
         """The record of each group by path; that of the workflow is `""`."""
-        groups = fold_groups(self._shapes, list(self.tasks.values()))
+        groups = fold_groups(self._source.groups(), list(self.tasks.values()))
         if "" in groups:  # the run knows better: it may have been cancelled after its last task
             groups[""] = attrs.evolve(groups[""], state=self.state, started=self.started, finished=self.finished)
         return groups
-
-    @cached_property
-    def _shapes(self) -> tuple[GroupShape, ...]:
-        return tuple(self._source.groups())
 
     @cached_property
     def _index(self) -> Index:
@@ -140,18 +136,12 @@ class RunResult:
         Values of JSON's own types are copied, up to 10 000 items and 32 levels each; any other is given by its `repr`,
         cut to 200 characters. Errors are given by type and message.
         """
+        facts = ("run_id", "name", "state", "started", "finished", "duration", "value", "outputs")
         return {
-            "run_id": self.run_id,
-            "name": self.name,
-            "state": self.state.value,
-            "started": _report.plain_time(self.started),
-            "finished": _report.plain_time(self.finished),
-            "duration": self.duration,
-            "value": _report.plain(self.value),
-            "outputs": _report.plain(dict(self.outputs)),
-            "errors": [_report.plain_error(error) for error in self.errors],
-            "tasks": [_report.plain_task(task) for task in self.tasks.values()],
-            "groups": [_report.plain_group(group) for group in self.groups.values()],
+            **{name: _report.plain(getattr(self, name)) for name in facts},
+            "errors": [_report.plain(error) for error in self.errors],
+            "tasks": [_report.plain_record(task) for task in self.tasks.values()],
+            "groups": [_report.plain_record(group) for group in self.groups.values()],
         }
 
     def to_json(self, *, indent: int | None = None) -> str:
@@ -175,10 +165,8 @@ class RunResult:
         wanted = set(include or forms).difference(exclude or ())
         return {kind: form() for kind, form in forms.items() if kind in wanted}
 
-    def __reduce__(self) -> tuple[Callable[..., RunResult], tuple[object, ...]]:
-        """Pickle and copy what is known, not the run it is read from."""
-        tasks, groups = tuple(self._index.tasks), self._shapes
-        values = values_of(self._source, len(tasks))
-        source = Known(tuple(self.trace), self.value, dict(self.outputs), tasks, groups, values)
-        facts = (self.run_id, self.name, self.state, source, self.errors, self.context, self.started, self.finished)
-        return RunResult, facts
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle and copy what is known, not the run it is read from; records are folded again when asked for."""
+        state = {field.name: getattr(self, field.name) for field in attrs.fields(RunResult)}
+        known = Known(self._index.tasks, self._source.groups(), self._source.value_at)
+        return state | {"_source": known, "value": self.value, "outputs": self.outputs, "trace": tuple(self.trace)}

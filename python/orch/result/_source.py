@@ -5,17 +5,15 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, Protocol
 
-import attrs
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from orch.event import Event
     from orch.result._state import GroupShape
 
 
 class Source(Protocol):
-    """What a run has recorded. All but `value_at` are called at most once, so nothing need be kept."""
+    """What a run has recorded. The result keeps the answers that are costly."""
 
     def trace(self) -> Sequence[Event]:
         """All events of the run, in order of `seq`."""
@@ -42,25 +40,18 @@ class Source(Protocol):
         ...
 
 
-@attrs.frozen
 class Known:
-    """A `Source` whose answers are worked out already: what a pickled result holds."""
+    """What of a `Source` a pickled result still needs; the rest of it has been asked already."""
 
-    _trace: tuple[Event, ...]
-    _value: Any
-    _outputs: Mapping[str, Any]
-    _tasks: tuple[tuple[str, str], ...]
-    _groups: tuple[GroupShape, ...]
-    _values: Mapping[int, Any]
-
-    def trace(self) -> Sequence[Event]:
-        return self._trace
-
-    def value(self) -> Any:
-        return self._value
-
-    def outputs(self) -> Mapping[str, Any]:
-        return self._outputs
+    def __init__(
+        self, tasks: Sequence[tuple[str, str]], groups: Iterable[GroupShape], value_at: Callable[[int], Any]
+    ) -> None:
+        self._tasks = tuple(tasks)
+        self._groups = tuple(groups)
+        self._values: dict[int, Any] = {}
+        for position in range(len(tasks)):
+            with contextlib.suppress(LookupError):
+                self._values[position] = value_at(position)
 
     def tasks(self) -> Sequence[tuple[str, str]]:
         return self._tasks
@@ -70,12 +61,3 @@ class Known:
 
     def value_at(self, position: int) -> Any:
         return self._values[position]
-
-
-def values_of(source: Source, tasks: int) -> dict[int, Any]:
-    """The values that the first `tasks` tasks of `source` have, by position."""
-    found: dict[int, Any] = {}
-    for position in range(tasks):
-        with contextlib.suppress(LookupError):
-            found[position] = source.value_at(position)
-    return found

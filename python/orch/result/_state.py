@@ -6,6 +6,7 @@ Everything that says where a task stands (the result, its report, progress) is t
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from orch.event import Event
+
+    _Failure = tuple[datetime | None, BaseException | None]
 
 
 @sealed
@@ -137,81 +140,68 @@ def fold(events: Iterable[Event]) -> dict[str, TaskRecord]:
 
 def fold_groups(shapes: Iterable[GroupShape], tasks: Sequence[TaskRecord]) -> dict[str, GroupRecord]:
     """
-    The records of groups from those of the tasks, by path; linear, however deep they nest.
+    The records of groups from those of their tasks, by path; linear, however deep they nest.
 
     Args:
         shapes: The groups, each before the groups in it.
-        tasks: The tasks in definition order.
+        tasks: All tasks in definition order.
     """
-    todo = [(shape, _Tally()) for shape in shapes]
-    around: list[tuple[GroupShape, _Tally]] = []
-    position = 0
+    tallies = [_Tally(shape) for shape in shapes]
+    _count([tally for tally in tallies if tally.shape.start < tally.shape.stop], tasks)
+    return {tally.shape.path: tally.record() for tally in tallies}
 
-    def proceed(until: int) -> None:
-        """Count the tasks before this position, each in the innermost group, and close the groups that end there."""
-        nonlocal position
-        while around:
-            shape, tally = around[-1]
-            for task in tasks[position : min(until, shape.stop)]:
-                tally.add(task)
-            position = max(position, min(until, shape.stop))
-            if shape.stop > until:
-                return
-            around.pop()
-            if around:
-                around[-1][1].merge(tally)
 
-    for entry in todo:
-        proceed(entry[0].start)
-        around.append(entry)
-    proceed(len(tasks))
-    return {shape.path: tally.record(shape) for shape, tally in todo}
+def _count(tallies: list[_Tally], tasks: Sequence[TaskRecord]) -> None:
+    """Count each task in the innermost group around it, and each group, when it ends, in the one around it."""
+    coming, around = tallies[::-1], list[_Tally]()
+    for position, task in enumerate(tasks):
+        while around and around[-1].shape.stop <= position:
+            _close(around)
+        while coming and coming[-1].shape.start <= position:
+            around.append(coming.pop())
+        if around:
+            failed = (task.finished, task.error) if task.state is State.FAILED else None
+            around[-1].add({task.state}, task.started, task.finished, failed)
+    while around:
+        _close(around)
+
+
+def _close(around: list[_Tally]) -> None:
+    tally = around.pop()
+    if around:
+        around[-1].add(tally.states, tally.started, tally.finished, tally.failed)
 
 
 class _Tally:
-    """What a group has seen of its tasks."""
+    """What is known so far about a group: its states, its times, and when and by what it failed first."""
 
-    __slots__ = ("failed", "finished", "started", "states")
-
-    def __init__(self) -> None:
+    def __init__(self, shape: GroupShape) -> None:
+        self.shape = shape
         self.states: set[State] = set()
         self.started: datetime | None = None
         self.finished: datetime | None = None
-        self.failed: tuple[datetime, BaseException | None] | None = None
+        self.failed: _Failure | None = None
 
-    def add(self, task: TaskRecord) -> None:
-        self.states.add(task.state)
-        self._extend(task.started, task.finished)
-        if task.state is State.FAILED and task.finished is not None:
-            self._blame((task.finished, task.error))
+    def add(
+        self, states: set[State], started: datetime | None, finished: datetime | None, failed: _Failure | None
+    ) -> None:
+        self.states |= states
+        self.started = min(filter(None, (self.started, started)), default=None)
+        self.finished = max(filter(None, (self.finished, finished)), default=None)
+        self.failed = min(filter(None, (self.failed, failed)), key=itemgetter(0), default=None)
 
-    def merge(self, inner: _Tally) -> None:
-        self.states |= inner.states
-        self._extend(inner.started, inner.finished)
-        if inner.failed is not None:
-            self._blame(inner.failed)
-
-    def _extend(self, started: datetime | None, finished: datetime | None) -> None:
-        if started is not None and (self.started is None or started < self.started):
-            self.started = started
-        if finished is not None and (self.finished is None or finished > self.finished):
-            self.finished = finished
-
-    def _blame(self, failed: tuple[datetime, BaseException | None]) -> None:
-        if self.failed is None or failed[0] < self.failed[0]:
-            self.failed = failed
-
-    def record(self, shape: GroupShape) -> GroupRecord:
+    def record(self) -> GroupRecord:
         state = group_state(self.states)
         finished = self.finished if state.is_final else None
-        return GroupRecord(shape.path, shape.kind, state, self.started, finished, self.failed and self.failed[1])
+        error = self.failed[1] if self.failed else None
+        return GroupRecord(self.shape.path, self.shape.kind, state, self.started, finished, error)
 
 
 def group_state(states: set[State]) -> State:
-    """The state of a group whose tasks are in these states."""
-    if any(not state.is_final for state in states):
-        if states == {State.PENDING}:
-            return State.PENDING
-        return State.PAUSED if State.PAUSED in states and State.RUNNING not in states else State.RUNNING
-    worst = (State.FAILED, State.CANCELLED, State.SKIPPED)
-    return next((state for state in worst if state in states), State.SUCCEEDED)
+    """The state of a group whose tasks are in these states: if all are settled, the worst."""
+    if all(state.is_final for state in states):
+        worst = (State.FAILED, State.CANCELLED, State.SKIPPED)
+        return next((state for state in worst if state in states), State.SUCCEEDED)
+    if states == {State.PENDING}:
+        return State.PENDING
+    return State.PAUSED if State.PAUSED in states and State.RUNNING not in states else State.RUNNING
