@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -18,7 +19,7 @@ import attrs
 from orch.event._types import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 Handler = Callable[[Any], object]
 H = TypeVar("H", bound=Handler)
@@ -35,10 +36,10 @@ def _is_event_class(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, Event)
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Subscription:
     """
-    A handler and what it wants to hear of.
+    A handler and what it wants to hear of; equal to itself only, as a handler may subscribe twice.
 
     Attributes:
         handler: Takes one event; if it gives an awaitable, that is awaited before the next event.
@@ -64,7 +65,7 @@ class EventBus:
 
     Attributes:
         subscriptions: Who listens now, in order: a tuple that is replaced, never changed.
-        dropped: How many events its `when_full="drop"` subscriptions have missed.
+        dropped: How many events were left out for its `when_full="drop"` subscriptions.
 
     Example:
         >>> from orch.event import EventBus, RunEvent
@@ -79,9 +80,6 @@ class EventBus:
         self._lock = threading.Lock()
         self.subscriptions: tuple[Subscription, ...] = ()
         self.dropped = 0
-
-    def __repr__(self) -> str:
-        return f"<EventBus with {len(self.subscriptions)} subscriptions>"
 
     @overload
     def subscribe(self, *types: type[Event], when_full: WhenFull = "block") -> Callable[[H], H]: ...
@@ -112,11 +110,6 @@ class EventBus:
         with self._lock:
             self.subscriptions = tuple(each for each in self.subscriptions if each.handler != handler)
 
-    def count_dropped(self, events: int = 1) -> None:
-        """Record that this many events were not delivered."""
-        with self._lock:
-            self.dropped += events
-
     def __call__(self, event: Event, /) -> Awaitable[None] | None:
         """
         Hand the event to every handler that wants it, in order; an awaitable if some of them are asynchronous.
@@ -128,11 +121,8 @@ class EventBus:
         waiting: list[Awaitable[object]] = []
         for each in self.subscriptions:
             if each.accepts(event):
-                try:
+                with _collected(errors):
                     outcome = each.handler(event)
-                except Exception as error:  # noqa: BLE001 a watcher that fails must not keep the event from the others
-                    errors.append(error)
-                else:
                     if inspect.isawaitable(outcome):
                         waiting.append(outcome)
         if waiting:
@@ -164,11 +154,18 @@ def subscriptions(subscribers: Iterable[object]) -> list[Subscription]:
 async def _finish(waiting: list[Awaitable[object]], errors: list[Exception]) -> None:
     """Await the asynchronous handlers in order, then raise what went wrong with any."""
     for each in waiting:
-        try:
+        with _collected(errors):
             await each
-        except Exception as error:  # noqa: BLE001 see EventBus.__call__
-            errors.append(error)
     _complain(errors)
+
+
+@contextmanager
+def _collected(errors: list[Exception]) -> Iterator[None]:
+    """A watcher that fails must not keep the event from the others."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 raised by `_complain` after all have had the event
+        errors.append(error)
 
 
 def _complain(errors: list[Exception]) -> None:

@@ -9,16 +9,13 @@ hold it by then.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import attrs
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 T = TypeVar("T")
 
-_set_class: Callable[[Any, type], None] = object.__dict__["__class__"].__set__
+_set_class = object.__dict__["__class__"].__set__
 
 
 def sealed(cls: type[T]) -> type[T]:
@@ -30,16 +27,12 @@ def sealed(cls: type[T]) -> type[T]:
     def seal(self: Any) -> None:
         self.__class__ = cls
 
-    body = {
-        "__slots__": (),
-        "__setattr__": object.__setattr__,  # both of them, or each assignment goes through a slow slot
-        "__delattr__": object.__delattr__,
-        "__attrs_pre_init__": unseal,
-        "__attrs_post_init__": seal,
-    }
-    plain = type(cls.__name__, (cls,), body)
+    # Both of setattr and delattr, or each assignment goes through a slow slot.
+    open_ = {"__slots__": (), "__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
+    hooks = {"__attrs_pre_init__": unseal, "__attrs_post_init__": seal}
+    plain = type(cls.__name__, (cls,), open_ | hooks)
     twin = attrs.define(plain, eq=False, repr=False, weakref_slot=False, on_setattr=attrs.setters.NO_OP)
-    # The hook is looked up before the instance is a twin; the twin's `__init__` does the rest.
+    # The first hook is looked up on `cls`, before the instance is a twin.
     type.__setattr__(cls, "__attrs_pre_init__", unseal)
     type.__setattr__(cls, "__init__", twin.__dict__["__init__"])
     return cls

@@ -41,6 +41,11 @@ class State(enum.Enum):
         return STATES[code]
 
     @property
+    def code(self) -> int:
+        """The number by which the core knows this state."""
+        return STATES.index(self)
+
+    @property
     def is_final(self) -> bool:
         """Whether the task or run is settled: nothing of it will run again."""
         return self in _FINAL
@@ -49,7 +54,7 @@ class State(enum.Enum):
 STATES: tuple[State, ...] = tuple(State)
 """All states by code. A hot loop indexes this itself."""
 
-_FINAL = STATES[STATES.index(State.SUCCEEDED) :]
+_FINAL = STATES[State.SUCCEEDED.code :]
 
 TRANSITIONS: Mapping[State, frozenset[State]] = MappingProxyType(
     {

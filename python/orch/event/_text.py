@@ -11,15 +11,10 @@ MESSAGE_LIMIT = 1_000
 """The most characters of an error's message that `describe` gives."""
 
 
-def _shortener() -> reprlib.Repr:
-    """A `repr` that looks at a few items only, so that a list of a million costs what a list of ten does."""
-    shortener = reprlib.Repr()
-    shortener.maxstring = shortener.maxother = shortener.maxlong = REPR_LIMIT
-    shortener.maxdict = shortener.maxlist = shortener.maxtuple = shortener.maxset = shortener.maxfrozenset = 10
-    return shortener
-
-
-_short = _shortener()
+# It looks at a few items only, so that a list of a million costs what a list of ten does.
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = _short.maxlong = REPR_LIMIT
+_short.maxdict = _short.maxlist = _short.maxtuple = _short.maxset = _short.maxfrozenset = 10
 
 
 def brief(value: object) -> str:

@@ -12,6 +12,8 @@ from orch.result._state import TaskRecord
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+_SHOWN = 10  # paths in a message
+
 
 class Index:
     """From a path or a name to the position of the task in definition order."""
@@ -67,6 +69,5 @@ class Tasks(Mapping[str, TaskRecord]):
         return f"<records of {len(self)} tasks>"
 
 
-def _listed(names: Sequence[str], most: int = 10) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(map(repr, names[:most])) + more
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:_SHOWN])) + (", …" if len(names) > _SHOWN else "")

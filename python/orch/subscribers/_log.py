@@ -19,8 +19,8 @@ def log(logger: logging.Logger | None = None, level: int = logging.INFO) -> Call
 
     Args:
         logger: By default the one named "orch".
-        level: The severity of a change of state; an attempt that will be repeated is at least a warning and a failure at least
-            an error. What a step logs has the severity that the step gave it.
+        level: The severity of a change of state; an attempt that will be repeated is at least a warning, a
+            failure at least an error. What a step logs has the severity that the step gave it.
 
     Example:
         >>> import logging
