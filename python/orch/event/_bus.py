@@ -19,7 +19,7 @@ import attrs
 from orch.event._types import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable
 
 Handler = Callable[[Any], object]
 H = TypeVar("H", bound=Handler)
@@ -160,7 +160,7 @@ async def _finish(waiting: list[Awaitable[object]], errors: list[Exception]) -> 
 
 
 @contextmanager
-def _collected(errors: list[Exception]) -> Iterator[None]:
+def _collected(errors: list[Exception]) -> Generator[None]:
     """A watcher that fails must not keep the event from the others."""
     try:
         yield
