@@ -1,0 +1,89 @@
+//! The nodes that may be taken, lane by lane.
+//!
+//! Without any limit a lane is a plain queue: first ready, first taken. With one, what is started first
+//! matters, so a lane is a heap: the node with the longest chain behind it comes first, and of equals
+//! the one with the lower number.
+//!
+//! A node that leaves in another way than being taken (it is cancelled, say) stays in the queue as a
+//! husk and is dropped when it comes up: its [`Cell`](crate::state::Cell) says that it is not queued any
+//! more. Only a settled node can leave so, and it never comes back: no husk is mistaken for a node.
+//!
+//! | | without limits | with limits |
+//! |---|---|---|
+//! | [`Ready::push`], [`Ready::pop`] | `O(1)` | `O(log n)` |
+
+use std::collections::{BinaryHeap, VecDeque};
+
+use crate::layout::{Lane, Layout};
+
+/// A node in a heap: its height above, its number, upside down, below.
+pub(crate) type Key = u64;
+
+/// The rank of `node` among those that wait: the greatest is taken first.
+pub(crate) fn key(layout: &Layout, node: u32) -> Key {
+    u64::from(layout.heights()[node as usize]) << 32 | u64::from(!node)
+}
+
+/// The node that a key was made for.
+pub(crate) const fn node_of(key: Key) -> u32 {
+    !(key as u32)
+}
+
+#[derive(Debug)]
+enum Queue {
+    Fifo(VecDeque<u32>),
+    Heap(BinaryHeap<Key>),
+}
+
+/// The queues of both lanes.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    queues: [Queue; 2],
+    /// How many of each queue are not husks.
+    live: [u32; 2],
+}
+
+impl Ready {
+    pub(crate) fn new(by_height: bool) -> Self {
+        let queue = || match by_height {
+            true => Queue::Heap(BinaryHeap::new()),
+            false => Queue::Fifo(VecDeque::new()),
+        };
+        Self { queues: [queue(), queue()], live: [0, 0] }
+    }
+
+    pub(crate) fn live(&self, lane: Lane) -> u32 {
+        self.live[lane as usize]
+    }
+
+    pub(crate) fn push(&mut self, layout: &Layout, node: u32) {
+        let lane = layout.kind(node).lane() as usize;
+        self.live[lane] += 1;
+        match &mut self.queues[lane] {
+            Queue::Fifo(queue) => queue.push_back(node),
+            Queue::Heap(heap) => heap.push(key(layout, node)),
+        }
+    }
+
+    /// The next node or husk. Whoever gets a node calls [`Ready::forget`].
+    pub(crate) fn pop(&mut self, lane: Lane) -> Option<u32> {
+        match &mut self.queues[lane as usize] {
+            Queue::Fifo(queue) => queue.pop_front(),
+            Queue::Heap(heap) => heap.pop().map(node_of),
+        }
+    }
+
+    /// A node of this lane is not waiting here any more.
+    pub(crate) fn forget(&mut self, lane: Lane) {
+        self.live[lane as usize] -= 1;
+    }
+
+    /// Puts the queues in order of number; a heap has an order of its own.
+    pub(crate) fn sort(&mut self) {
+        for queue in &mut self.queues {
+            if let Queue::Fifo(queue) = queue {
+                queue.make_contiguous().sort_unstable();
+            }
+        }
+    }
+}

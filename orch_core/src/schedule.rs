@@ -1,0 +1,756 @@
+//! The state machine of one run: which nodes are ready, what follows when one ends, how it all ends.
+//!
+//! A [`Layout`] is immutable and shared; a [`Schedule`] is one run of it. It takes facts (this node is
+//! done, that one failed), answers questions (what is next?), and does nothing by itself. It knows
+//! numbers only: who runs the nodes, and what they are, is somebody else's business.
+//!
+//! # The shape of a run
+//!
+//! A node waits for its predecessors. When it is *settled* (see [`State::is_settled`]) each successor
+//! waits for one less, and if it did not succeed its data successors are *doomed*; the first cause is
+//! kept. A node that has nothing left to wait for is skipped if it is doomed; otherwise it is *ready*.
+//! So a doomed node is settled only after everything before it, and what is settled, in whatever way,
+//! respects the order of the graph. (What is aborted, cancelled or restored is settled at once.)
+//!
+//! Joins settle by themselves. An exit join also waits until no member of its scope is open, and then
+//! ends as badly as the worst of them: SUCCEEDED < SKIPPED < CANCELLED < FAILED.
+//!
+//! Every verb is total: what the present state does not allow is refused with a [`Refusal`] that names
+//! node, state and verb, and nothing changes. Nothing here recurses, however deep the graph.
+//!
+//! # Costs
+//!
+//! | operation | cost |
+//! |---|---|
+//! | [`Schedule::new`] | `O(n + s)`, and the heights once per layout if there is a limit |
+//! | [`take`](Schedule::take) | `O(1)`; with limits `O((1 + d) log n)` amortised, `d` gates around a node |
+//! | [`done`](Schedule::done) and the other ends | `O(1 + successors)`, and as much for each node that is thereby skipped |
+//! | [`abort`](Schedule::abort), [`cancel_all`](Schedule::cancel_all) | the nodes of the scope that lie in open scopes, and what follows from their ends |
+//! | everything else | `O(1)`, or the length of the answer |
+//!
+//! A run over all nodes is `O(n + m)` in sum. Memory is 5 bytes a node, 26 for the journal of an
+//! undisturbed run, 4 a node that waits in a queue, and 4 more each once something does not succeed and
+//! if values are to be let go.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::journal::{Entry, Journal};
+use crate::layout::{Kind, Lane, Layout};
+use crate::nodes::Nodes;
+use crate::readers::Readers;
+use crate::ready::Ready;
+use crate::slots::Slots;
+use crate::state::{NONE, Reason, Refusal, State, Verb, Verdict};
+
+/// After so many nodes, or so many nanoseconds, the event loop lets others have a turn.
+const BREATH: (u32, u64) = (1024, 1_000_000);
+
+/// What [`Schedule::take`] has to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// This node is RUNNING now.
+    Node(u32),
+    /// Nothing is ready, or no slot is free.
+    Idle,
+    /// First see to what [`Schedule::drain`] has.
+    React,
+    /// First let others have a turn, and call [`Schedule::breathe`].
+    Breathe,
+}
+
+/// The nodes that somebody has to act upon, see [`Schedule::drain`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Failed tasks and groups (their exit joins), in the order in which they failed.
+    pub failed: Vec<u32>,
+    /// Nodes whose value nobody reads any more.
+    pub released: Vec<u32>,
+}
+
+/// A scope in the course of a run.
+#[derive(Clone, Copy, Debug)]
+struct Group {
+    /// Members that are not settled.
+    open: u32,
+    /// The worst end among the others.
+    worst: Verdict,
+}
+
+/// One run of a [`Layout`]. See the [module](self) for what holds.
+#[derive(Debug)]
+pub struct Schedule {
+    layout: Arc<Layout>,
+    nodes: Nodes,
+    groups: Vec<Group>,
+    ready: Ready,
+    slots: Slots,
+    readers: Readers,
+    journal: Journal,
+    clock: Clock,
+    /// How many may run at one time.
+    limit: u32,
+    running: u32,
+    retrying: u32,
+    paused: u32,
+    unsettled: u32,
+    is_cancelled: bool,
+    drained: Drained,
+    /// Nodes that are about to settle by themselves: joins, and the doomed. Empty between calls.
+    due: VecDeque<u32>,
+    /// Nodes taken by the event loop since, and time of, its last turn for others.
+    taken: u32,
+    breathed: u64,
+}
+
+impl Schedule {
+    /// A new run in which at most `limit` nodes run at one time, or any number if that is 0.
+    #[must_use]
+    pub fn new(layout: Arc<Layout>, limit: u32) -> Self {
+        let limits = [limit, layout.scope(0).limit];
+        let group = |members| Group { open: members, worst: Verdict::SUCCESS };
+        let count = layout.dag().len();
+        let mut schedule = Self {
+            nodes: Nodes::new(&layout),
+            groups: layout.all_scopes().iter().map(|scope| group(scope.members)).collect(),
+            ready: Ready::new(limit > 0 || layout.is_limited()),
+            slots: Slots::new(&layout),
+            readers: Readers::new(&layout),
+            journal: Journal::new(count),
+            clock: Clock::new(),
+            limit: limits.into_iter().filter(|limit| *limit > 0).min().unwrap_or(u32::MAX),
+            running: 0,
+            retrying: 0,
+            paused: 0,
+            unsettled: count as u32,
+            is_cancelled: false,
+            drained: Drained::default(),
+            due: VecDeque::new(),
+            taken: 0,
+            breathed: 0,
+            layout,
+        };
+        schedule.begin();
+        schedule
+    }
+
+    /// Settles what is settled from the beginning, and lines up the rest by number.
+    fn begin(&mut self) {
+        for node in 0..self.nodes.len() as u32 {
+            if self.nodes.is_free(node) {
+                self.admit(node);
+            }
+        }
+        for scope in 0..self.groups.len() as u32 {
+            if self.layout.scope(scope).members > 0 {
+                continue;
+            }
+            if let Some(parent) = self.close_group(scope) {
+                self.leave_group(parent, Verdict::SUCCESS);
+            }
+        }
+        self.settle_due(0);
+        self.ready.sort();
+    }
+
+    // -- taking ---------------------------------------------------------------------------------
+
+    /// Starts the next ready node of `lane`, or says why not.
+    ///
+    /// Only the event loop is asked to breathe: after a millisecond or 1024 nodes since it did.
+    pub fn take(&mut self, lane: Lane) -> Next {
+        self.take_at(lane, self.clock.now())
+    }
+
+    fn take_at(&mut self, lane: Lane, now: u64) -> Next {
+        if self.has_news() {
+            Next::React
+        } else if self.ready(lane) == 0 {
+            Next::Idle
+        } else if lane == Lane::Loop && self.must_breathe(now) {
+            Next::Breathe
+        } else {
+            self.start_next(lane, now).map_or(Next::Idle, Next::Node)
+        }
+    }
+
+    /// At least one node is given between two breaths, however slow the machine.
+    fn must_breathe(&mut self, now: u64) -> bool {
+        let (nodes, nanoseconds) = BREATH;
+        let is_long = self.taken > 0 && now.saturating_sub(self.breathed) >= nanoseconds;
+        let is_due = is_long || self.taken >= nodes;
+        self.taken += u32::from(!is_due);
+        is_due
+    }
+
+    /// Starts whatever is ready in `lane` and the limits allow, as `graphlib` does it.
+    pub fn get_ready(&mut self, lane: Lane) -> Vec<u32> {
+        let now = self.clock.now();
+        let mut nodes = Vec::with_capacity(self.ready(lane) as usize);
+        while self.ready(lane) > 0 {
+            nodes.extend(self.start_next(lane, now));
+        }
+        nodes
+    }
+
+    fn start_next(&mut self, lane: Lane, now: u64) -> Option<u32> {
+        while let Some(node) = self.ready.pop(lane) {
+            if !self.nodes.cell(node).is_queued() {
+                continue; // a husk
+            }
+            self.ready.forget(lane);
+            if !self.slots.has_gates() || !self.park(node) {
+                self.start(node, now);
+                return Some(node);
+            }
+        }
+        None
+    }
+
+    fn start(&mut self, node: u32, now: u64) {
+        match self.nodes.state(node) {
+            State::Retrying => self.retrying -= 1,
+            State::Paused => self.paused -= 1,
+            _ => {}
+        }
+        self.running += 1;
+        if self.slots.has_gates() {
+            self.slots.occupy(&self.layout, node);
+        }
+        self.enter(node, State::Running, now);
+    }
+
+    /// The event loop has let others have a turn.
+    pub fn breathe(&mut self) {
+        self.taken = 0;
+        self.breathed = self.clock.now();
+    }
+
+    /// At most so many nodes [`take`](Self::take) would give now, one after another.
+    #[must_use]
+    pub fn ready(&self, lane: Lane) -> u32 {
+        self.ready.live(lane).min(self.limit.saturating_sub(self.running))
+    }
+
+    // -- ends -----------------------------------------------------------------------------------
+
+    /// RUNNING or PAUSED to SUCCEEDED. Returns whether [`drain`](Self::drain) has something.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`], as for every verb, if there is no such node or its state does not allow it.
+    pub fn done(&mut self, node: u32) -> Result<bool, Refusal> {
+        self.end(Verb::Done, node, Verdict::SUCCESS, self.clock.now())
+    }
+
+    /// [`done`](Self::done) and [`take`](Self::take) at one moment: the hot path.
+    ///
+    /// # Errors
+    ///
+    /// As [`done`](Self::done); nothing is taken then.
+    pub fn done_take(&mut self, node: u32, lane: Lane) -> Result<Next, Refusal> {
+        let now = self.clock.now();
+        self.end(Verb::Done, node, Verdict::SUCCESS, now)?;
+        Ok(self.take_at(lane, now))
+    }
+
+    /// RUNNING or RETRYING to FAILED. Returns whether [`drain`](Self::drain) has something: it has.
+    ///
+    /// # Errors
+    ///
+    /// As [`done`](Self::done).
+    pub fn fail(&mut self, node: u32) -> Result<bool, Refusal> {
+        self.end(Verb::Fail, node, Verdict::failed(node), self.clock.now())
+    }
+
+    /// Any open state to CANCELLED. Returns whether [`drain`](Self::drain) has something.
+    ///
+    /// # Errors
+    ///
+    /// As [`done`](Self::done).
+    pub fn cancel(&mut self, node: u32) -> Result<bool, Refusal> {
+        self.end(Verb::Cancel, node, Verdict::cancelled(node), self.clock.now())
+    }
+
+    /// PENDING to SUCCEEDED: the value is known already. Returns whether [`drain`](Self::drain) has
+    /// something.
+    ///
+    /// # Errors
+    ///
+    /// As [`done`](Self::done).
+    pub fn restore(&mut self, node: u32) -> Result<bool, Refusal> {
+        self.end(Verb::Restore, node, Verdict::SUCCESS, self.clock.now())
+    }
+
+    /// SUCCEEDED to COMPENSATED.
+    ///
+    /// # Errors
+    ///
+    /// As [`done`](Self::done).
+    pub fn compensate(&mut self, node: u32) -> Result<(), Refusal> {
+        self.check(Verb::Compensate, node)?;
+        self.enter(node, State::Compensated, self.clock.now());
+        Ok(())
+    }
+
+    #[inline]
+    fn end(&mut self, verb: Verb, node: u32, verdict: Verdict, now: u64) -> Result<bool, Refusal> {
+        self.check(verb, node)?;
+        self.leave(node);
+        self.close(node, verdict, now);
+        self.spread(node, verdict);
+        self.settle_due(now);
+        Ok(self.has_news())
+    }
+
+    // -- waiting --------------------------------------------------------------------------------
+
+    /// RUNNING to RETRYING: gives its slot back.
+    ///
+    /// # Errors
+    ///
+    /// As [`done`](Self::done).
+    pub fn retry(&mut self, node: u32) -> Result<(), Refusal> {
+        self.check(Verb::Retry, node)?;
+        self.leave(node);
+        self.retrying += 1;
+        self.enter(node, State::Retrying, self.clock.now());
+        Ok(())
+    }
+
+    /// A RETRYING node is ready again; it is RUNNING when it is taken.
+    ///
+    /// # Errors
+    ///
+    /// As [`done`](Self::done), and if it is ready already.
+    pub fn requeue(&mut self, node: u32) -> Result<(), Refusal> {
+        self.line_up(Verb::Requeue, node)
+    }
+
+    /// RUNNING to PAUSED: gives its slot back.
+    ///
+    /// # Errors
+    ///
+    /// As [`done`](Self::done).
+    pub fn pause(&mut self, node: u32) -> Result<(), Refusal> {
+        self.check(Verb::Pause, node)?;
+        self.leave(node);
+        self.paused += 1;
+        self.enter(node, State::Paused, self.clock.now());
+        Ok(())
+    }
+
+    /// A PAUSED node is ready again; it is RUNNING when it is taken.
+    ///
+    /// # Errors
+    ///
+    /// As [`done`](Self::done), and if it is ready already.
+    pub fn resume(&mut self, node: u32) -> Result<(), Refusal> {
+        self.line_up(Verb::Resume, node)
+    }
+
+    fn line_up(&mut self, verb: Verb, node: u32) -> Result<(), Refusal> {
+        self.check(verb, node)?;
+        let cell = self.nodes.cell(node);
+        if cell.is_queued() || cell.is_parked() {
+            return Err(Refusal::Ready { node, state: cell.state(), verb });
+        }
+        self.queue(node);
+        Ok(())
+    }
+
+    // -- whole scopes ---------------------------------------------------------------------------
+
+    /// Skips every PENDING task of `scope` and the scopes inside it, because of `cause`, and returns
+    /// the tasks that are RUNNING, RETRYING or PAUSED there, ascending.
+    ///
+    /// Joins settle through their scopes. One whose scope has nothing open, but which waits for other
+    /// predecessors, is settled as well. `cause` may be [`NONE`].
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] if there is no such scope or cause.
+    pub fn abort(&mut self, scope: u32, cause: u32) -> Result<Vec<u32>, Refusal> {
+        self.check_scope(scope)?;
+        if cause != NONE {
+            self.state(cause)?;
+        }
+        let now = self.clock.now();
+        let (tasks, scopes) = self.open_part(scope);
+        let skip = Verdict::skipped(Reason::Aborted, cause);
+        self.settle_pending(&tasks, now, |_| skip);
+        for inner in scopes.into_iter().rev() {
+            self.give_up_exit(inner, skip, now);
+        }
+        Ok(self.in_flight(&tasks))
+    }
+
+    /// Cancels every PENDING task and returns those that are RUNNING, RETRYING or PAUSED, ascending.
+    ///
+    /// From now on the run ends as CANCELLED. A run that is finished already is left as it is.
+    pub fn cancel_all(&mut self) -> Vec<u32> {
+        if !self.is_active() {
+            return Vec::new();
+        }
+        self.is_cancelled = true;
+        let (tasks, _) = self.open_part(0);
+        self.settle_pending(&tasks, self.clock.now(), Verdict::cancelled);
+        self.in_flight(&tasks)
+    }
+
+    /// The tasks of `scope` that lie in open scopes, ascending, and the scopes inside it that are
+    /// open or lie directly in an open one. What is closed is stepped over, not walked through.
+    fn open_part(&self, scope: u32) -> (Vec<u32>, Vec<u32>) {
+        let (mut tasks, mut scopes) = (Vec::new(), Vec::new());
+        let outer = self.layout.scope(scope);
+        let (mut at, mut next) = (outer.start, scope + 1);
+        if self.groups[scope as usize].open == 0 {
+            return (tasks, scopes);
+        }
+        while next < outer.after {
+            let inner = self.layout.scope(next);
+            self.open_tasks(at..inner.start, &mut tasks);
+            scopes.push(next);
+            let is_open = self.groups[next as usize].open > 0;
+            (at, next) = if is_open { (inner.start, next + 1) } else { (inner.end, inner.after) };
+        }
+        self.open_tasks(at..outer.end, &mut tasks);
+        (tasks, scopes)
+    }
+
+    fn open_tasks(&self, range: Range<u32>, tasks: &mut Vec<u32>) {
+        let is_open = |node: &u32| !self.nodes.state(*node).is_settled();
+        let is_task = |node: &u32| !self.layout.kind(*node).is_join();
+        tasks.extend(range.filter(is_open).filter(is_task));
+    }
+
+    /// All first change their state and only then tell others, so that each is told of one end only.
+    fn settle_pending(&mut self, tasks: &[u32], now: u64, verdict: impl Fn(u32) -> Verdict) {
+        let is_pending = |node: &u32| self.nodes.cell(*node).is(State::Pending);
+        let pending: Vec<u32> = tasks.iter().copied().filter(is_pending).collect();
+        for &node in &pending {
+            self.leave(node);
+            self.close(node, verdict(node), now);
+        }
+        for &node in &pending {
+            self.spread(node, verdict(node));
+        }
+        self.settle_due(now);
+    }
+
+    fn give_up_exit(&mut self, scope: u32, skip: Verdict, now: u64) {
+        let join = self.layout.scope(scope).join;
+        let is_closed = self.groups[scope as usize].open == 0;
+        if is_closed && join != NONE && self.nodes.cell(join).is(State::Pending) {
+            let verdict = self.own_verdict(join).worst(skip);
+            self.close(join, verdict, now);
+            self.spread(join, verdict);
+            self.settle_due(now);
+        }
+    }
+
+    fn in_flight(&self, tasks: &[u32]) -> Vec<u32> {
+        tasks.iter().copied().filter(|node| !self.nodes.state(*node).is_settled()).collect()
+    }
+
+    // -- questions ------------------------------------------------------------------------------
+
+    /// What somebody has to act upon since the last call.
+    pub fn drain(&mut self) -> Drained {
+        std::mem::take(&mut self.drained)
+    }
+
+    /// How many nodes run.
+    #[must_use]
+    pub fn running(&self) -> u32 {
+        self.running
+    }
+
+    /// Whether some node is not settled.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.unsettled > 0
+    }
+
+    /// The state of a node.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Node`] if there is no such node.
+    pub fn state(&self, node: u32) -> Result<State, Refusal> {
+        let nodes = self.nodes.len();
+        self.nodes.get(node).map(crate::state::Cell::state).ok_or(Refusal::Node { node, nodes })
+    }
+
+    /// The states of all nodes, by number.
+    pub fn states(&self) -> impl Iterator<Item = State> + '_ {
+        self.nodes.states()
+    }
+
+    /// How the run stands: RUNNING while it is active, but PAUSED if nothing happens until somebody
+    /// resumes a node; then FAILED, CANCELLED or SUCCEEDED.
+    #[must_use]
+    pub fn outcome(&self) -> State {
+        let is_busy = self.running + self.retrying > 0 || self.is_anything_ready();
+        match self.groups[0].worst.state {
+            _ if self.is_active() && !is_busy && self.paused > 0 => State::Paused,
+            _ if self.is_active() => State::Running,
+            _ if self.is_cancelled => State::Cancelled,
+            State::Skipped => State::Succeeded,
+            state => state,
+        }
+    }
+
+    fn is_anything_ready(&self) -> bool {
+        self.ready.live(Lane::Loop) + self.ready.live(Lane::Thread) > 0
+    }
+
+    /// How a group stands: as [`outcome`](Self::outcome), and SKIPPED if that is the worst in it.
+    ///
+    /// Looks at all nodes of an open scope.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Scope`] if there is no such scope.
+    pub fn scope_outcome(&self, scope: u32) -> Result<State, Refusal> {
+        self.check_scope(scope)?;
+        let (group, shape) = (self.groups[scope as usize], self.layout.scope(scope));
+        Ok(match shape.join {
+            _ if scope == 0 => self.outcome(),
+            NONE if group.open == 0 => group.worst.state,
+            join if join != NONE && self.nodes.state(join).is_settled() => self.nodes.state(join),
+            _ if self.is_stuck(shape.start..shape.end) => State::Paused,
+            _ => State::Running,
+        })
+    }
+
+    /// Whether some node of the range is PAUSED and none runs or is ready.
+    fn is_stuck(&self, range: Range<u32>) -> bool {
+        let mut paused = 0;
+        for cell in range.map(|node| self.nodes.cell(node)) {
+            match cell.state() {
+                _ if cell.is_queued() || cell.is_parked() => return false,
+                State::Running | State::Retrying => return false,
+                State::Paused => paused += 1,
+                _ => {}
+            }
+        }
+        paused > 0
+    }
+
+    // -- time and journal -----------------------------------------------------------------------
+
+    /// From now on the time is `nanoseconds`, until it is set again.
+    pub fn set_time(&mut self, nanoseconds: u64) {
+        self.clock.set(nanoseconds);
+    }
+
+    /// Nanoseconds since the schedule was made, or the time that was set.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.clock.now()
+    }
+
+    /// Appends an entry of the caller's own about `node`, and returns its position.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Node`] if there is no such node.
+    pub fn note(&mut self, node: u32) -> Result<usize, Refusal> {
+        self.state(node)?;
+        self.journal.note(node, self.clock.now());
+        Ok(self.journal.len() - 1)
+    }
+
+    /// How many entries the journal has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.journal.len()
+    }
+
+    /// Whether the journal is empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The entries from `start` to before `stop`, as far as there are any. Joins leave none.
+    pub fn journal(&self, start: usize, stop: usize) -> impl Iterator<Item = Entry> + '_ {
+        let cause_of = |node| self.nodes.cause(node);
+        (start..stop.min(self.len())).map(move |at| self.journal.entry(at, cause_of))
+    }
+
+    // -- the machine ----------------------------------------------------------------------------
+
+    fn check(&self, verb: Verb, node: u32) -> Result<(), Refusal> {
+        let state = self.state(node)?;
+        if self.layout.kind(node).is_join() {
+            return Err(Refusal::Join { node, verb });
+        }
+        if verb.allows(state) { Ok(()) } else { Err(Refusal::State { node, state, verb }) }
+    }
+
+    fn check_scope(&self, scope: u32) -> Result<(), Refusal> {
+        let scopes = self.groups.len();
+        if (scope as usize) < scopes { Ok(()) } else { Err(Refusal::Scope { scope, scopes }) }
+    }
+
+    fn has_news(&self) -> bool {
+        !self.drained.failed.is_empty() || !self.drained.released.is_empty()
+    }
+
+    /// A change of state that is not an end.
+    fn enter(&mut self, node: u32, state: State, now: u64) {
+        self.nodes.set(node, self.nodes.cell(node).with_state(state));
+        self.journal.push(node, state, Reason::None, now);
+    }
+
+    /// Gives back what an open node holds: its slots if it runs, its place if it waits in a queue.
+    fn leave(&mut self, node: u32) {
+        let cell = self.nodes.cell(node);
+        self.nodes.set(node, cell.with_state(cell.state()));
+        match cell.state() {
+            State::Running => self.running -= 1,
+            State::Retrying => self.retrying -= 1,
+            State::Paused => self.paused -= 1,
+            _ => {}
+        }
+        if cell.is_queued() {
+            self.ready.forget(self.layout.kind(node).lane());
+        }
+        if self.slots.has_gates() {
+            if cell.is(State::Running) {
+                self.slots.vacate(&self.layout, node);
+            }
+            self.call_in(node);
+        }
+    }
+
+    /// The end of a node, in its own books.
+    fn close(&mut self, node: u32, verdict: Verdict, now: u64) {
+        self.nodes.close(node, verdict);
+        self.unsettled -= 1;
+        if !self.layout.kind(node).is_join() {
+            let is_skip = verdict.state == State::Skipped;
+            let reason = if is_skip { verdict.reason } else { Reason::None };
+            self.journal.push(node, verdict.state, reason, now);
+        }
+        if verdict.state == State::Failed {
+            self.drained.failed.push(node);
+        }
+    }
+
+    /// The end of a node, in the books of the others: successors, its scope, those it read.
+    fn spread(&mut self, node: u32, verdict: Verdict) {
+        let Self { layout, nodes, due, ready, .. } = self;
+        for &edge in layout.dag().successors(node) {
+            if nodes.arrive_along(edge, verdict) {
+                line_up(layout, nodes, ready, due, edge.node());
+            }
+        }
+        match self.layout.kind(node) {
+            Kind::Join => {}
+            _ => self.leave_group(self.layout.outside(node), verdict),
+        }
+        self.readers.settled(&self.layout, &self.nodes, node, &mut self.drained.released);
+    }
+
+    /// A member of `scope` is settled, and perhaps the scope with it, and the one around it.
+    fn leave_group(&mut self, mut scope: u32, mut verdict: Verdict) {
+        loop {
+            let group = &mut self.groups[scope as usize];
+            group.worst = group.worst.worst(verdict);
+            group.open -= 1;
+            if group.open > 0 {
+                return;
+            }
+            verdict = group.worst;
+            let Some(parent) = self.close_group(scope) else { return };
+            scope = parent;
+        }
+    }
+
+    /// No member of `scope` is open any more: its exit join waits for one thing less. Without an exit
+    /// the scope is itself a settled member of its parent, which is returned.
+    fn close_group(&mut self, scope: u32) -> Option<u32> {
+        let shape = self.layout.scope(scope);
+        if shape.join == NONE {
+            return (shape.parent != NONE).then_some(shape.parent);
+        }
+        if self.nodes.arrive(shape.join) {
+            self.due.push_back(shape.join);
+        }
+        None
+    }
+
+    /// Settles what settles by itself, and what settles thereby.
+    fn settle_due(&mut self, now: u64) {
+        while let Some(node) = self.due.pop_front() {
+            let verdict = self.own_verdict(node);
+            self.close(node, verdict, now);
+            self.spread(node, verdict);
+        }
+    }
+
+    /// How a node that has nothing left to wait for ends by itself.
+    fn own_verdict(&self, node: u32) -> Verdict {
+        let doom = self.nodes.doom(node);
+        match self.layout.kind(node) {
+            Kind::Exit => self.groups[self.layout.home(node) as usize].worst.worst(doom),
+            _ => doom,
+        }
+    }
+
+    /// A pending node has nothing left to wait for.
+    fn admit(&mut self, node: u32) {
+        let Self { layout, nodes, due, ready, .. } = self;
+        line_up(layout, nodes, ready, due, node);
+    }
+
+    fn queue(&mut self, node: u32) {
+        self.nodes.set(node, self.nodes.cell(node).queued());
+        self.ready.push(&self.layout, node);
+    }
+
+    /// Parks a node that has just left the queue, if a gate around it is full.
+    fn park(&mut self, node: u32) -> bool {
+        let Some(gate) = self.slots.obstacle(&self.layout, node) else { return false };
+        self.nodes.set(node, self.nodes.cell(node).parked());
+        self.slots.park(&self.layout, gate, node);
+        self.call_in(node);
+        true
+    }
+
+    /// Each gate around `node` that has a free slot sends the best node parked there to the queue.
+    fn call_in(&mut self, node: u32) {
+        let Self { layout, nodes, slots, ready, .. } = self;
+        for gate in layout.gates(node) {
+            for lane in [Lane::Loop, Lane::Thread] {
+                let is_parked = |node| nodes.cell(node).is_parked();
+                if let Some(waiter) = slots.unpark(layout, gate, lane, is_parked) {
+                    nodes.set(waiter, nodes.cell(waiter).queued());
+                    ready.push(layout, waiter);
+                }
+            }
+        }
+    }
+}
+
+/// A pending node has nothing left to wait for: into the queue, unless it settles by itself.
+fn line_up(
+    layout: &Layout,
+    nodes: &mut Nodes,
+    ready: &mut Ready,
+    due: &mut VecDeque<u32>,
+    node: u32,
+) {
+    let cell = nodes.cell(node);
+    if cell.is_doomed() || layout.kind(node).is_join() {
+        due.push_back(node);
+    } else {
+        nodes.set(node, cell.queued());
+        ready.push(layout, node);
+    }
+}
