@@ -1,18 +1,19 @@
 """
 `Context[T]`: what the steps of one run share.
 
-The caller makes one around his data. A run binds it (`_bind`) and gives each step that asks for it a view (`_view`): views
-share data and metadata, and know which step they were made for. The context given to a run is never written to itself,
-so one context may serve several runs, but its data is the caller's own and is changed in place.
+The caller makes one around some data. A run binds it (`_bind`) and gives each step that asks for it a view (`_view`):
+views share data and metadata, and know which step they were made for. The context given to a run is never written to,
+so one context may serve several runs; its data is the caller's own and is changed in place.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from types import NoneType
 from typing import Any, Final, Generic, NamedTuple, NoReturn, TypeVar, final
 
-from orch.errors import close_matches
+from orch.errors import close_matches, expect
 
 __all__ = ("Context",)
 
@@ -34,8 +35,8 @@ class Context(Generic[T]):
     """
     Data that every step of a run may read and change, and a step's view of the run it is part of.
 
-    A parameter annotated `Context` (also `Context[Order]`, `Context | None`, …) is given the view of its step. An attribute
-    that is not listed here is looked up in the data: among its attributes, then, if it is a mapping, among its keys.
+    A parameter annotated `Context` (also `Context[Order]`, `Context | None`, …) is given the view of its step. An
+    attribute not listed here is looked up in the data: among its attributes, then, if it is a mapping, among its keys.
 
     >>> context = Context({"customer": "ada", "total": 12}, metadata={"region": "eu"})
     >>> context.customer, context.metadata["region"], context.run_id
@@ -49,9 +50,7 @@ class Context(Generic[T]):
     __slots__ = ("_attempt", "_data", "_metadata", "_run", "_sink", "_task")
 
     def __init__(self, data: T = None, *, metadata: Mapping[str, Any] | None = None) -> None:  # type: ignore[assignment]  # Context() is Context[None]
-        if metadata is not None and not isinstance(metadata, Mapping):
-            message = f"metadata: expected a mapping, found {type(metadata).__name__}"
-            raise TypeError(message)
+        expect("metadata", metadata, Mapping, NoneType)
         self._data = data
         self._metadata = dict(metadata or ())
         self._run: _Run | None = None
@@ -61,8 +60,7 @@ class Context(Generic[T]):
 
     def __init_subclass__(cls) -> NoReturn:
         """Refuse: a view is always a plain `Context`."""
-        message = f"{cls.__name__}: a Context cannot be subclassed; put the behaviour into its data: Context[{cls.__name__}Data]"
-        raise TypeError(message)
+        raise TypeError(f"{cls.__name__}: a Context cannot be subclassed; put what it should do into its data")
 
     @property
     def data(self) -> T:
@@ -107,15 +105,14 @@ class Context(Generic[T]):
             ValueError: The level is none of debug, info, warning, error, critical.
         """
         if level not in _LEVELS:
-            problem = f"level: expected one of {', '.join(_LEVELS)}, found {level!r}"
-            raise ValueError(problem)
+            raise ValueError(f"level: expected one of {', '.join(_LEVELS)}, found {level!r}")
         if self._sink is not None:
             self._sink(level, str(message))
         else:
             logging.getLogger("orch").log(logging.getLevelNamesMapping()[level.upper()], "%s", message)
 
     def __getattr__(self, name: str) -> Any:
-        # Protocols probe for dunders, and an instance that is just being rebuilt has no slots yet: neither is the data's.
+        # Protocols probe for dunders, and what is being rebuilt has no slots yet: neither is to be asked of the data.
         if name.startswith("__") or name in Context.__slots__:
             raise AttributeError(name)
         data = self._data
@@ -158,7 +155,7 @@ class Context(Generic[T]):
             completed: Gives the paths of the steps that have succeeded; called when a step asks.
         """
         bound = self._view(None, 0, None)
-        bound._run = _Run(run_id, trace, completed)
+        bound._run = _Run(run_id, trace, completed)  # noqa: SLF001  (a Context as well)
         return bound
 
     def _view(

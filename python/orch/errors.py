@@ -8,6 +8,8 @@ Every error that `orch` raises itself. What a step raises stays what it is.
     │   ├── MissingDependencyError          .task, .missing, .suggestions
     │   └── InputError                      .missing, .unexpected, .suggestions
     ├── WorkflowError (ExceptionGroup)      a run failed; .result
+    ├── OutputError (ValueError)            a task did not return what its outputs promise
+    ├── ForeignCancellationError            a step raised a cancellation that nobody had asked for
     ├── UnsupportedError (RuntimeError)     a runner cannot do this, said before anything runs
     └── InternalError                       a mistake of orch's, never of yours
 
@@ -19,7 +21,8 @@ so that every error survives pickling and copying. A wrong argument of a single 
 from __future__ import annotations
 
 from os.path import commonprefix
-from typing import TYPE_CHECKING, Any
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,14 +31,18 @@ __all__ = (
     "CycleError",
     "DefinitionError",
     "DuplicateNameError",
+    "ForeignCancellationError",
     "InputError",
     "InternalError",
     "MissingDependencyError",
     "OrchError",
+    "OutputError",
     "UnsupportedError",
     "WorkflowError",
     "close_matches",
     "combine",
+    "expect",
+    "inert",
 )
 
 _SHOWN = 100  # problems in one message: a broken graph of a million tasks must still print
@@ -189,19 +196,47 @@ class WorkflowError(OrchError, ExceptionGroup[Exception]):
         result: The `RunResult`, with the values of the steps that succeeded.
     """
 
-    def __new__(cls, message: str, exceptions: Sequence[Exception], result: Any = None) -> WorkflowError:
-        """Build the group; `result` is kept beside it."""
-        self = super().__new__(cls, message, exceptions)
-        self.result = result
-        return self
+    result: Any = None
+
+    def __new__(cls, message: str, exceptions: Sequence[Exception], result: Any = None) -> Self:  # noqa: ARG004, D102
+        return super().__new__(cls, message, exceptions)
 
     def __init__(self, message: str, exceptions: Sequence[Exception], result: Any = None) -> None:
         super().__init__(message, exceptions)
-        self.result = result
+        if result is not None:  # unpickling calls without, and sets it afterwards
+            self.result = result
 
     def derive(self, excs: Sequence[Exception], /) -> WorkflowError:  # type: ignore[override]  # the base is generic in the method
         """Part of this group, for `split` and `except*`; it keeps the result."""
         return WorkflowError(self.message, excs, self.result)
+
+
+class OutputError(OrchError, ValueError):
+    """
+    A task with several outputs did not return one value for each.
+
+    >>> print(OutputError("split", ("head", "tail"), "3 values"))
+    task 'split': expected 2 outputs ('head', 'tail'), got 3 values: return a tuple with one value for each output
+    """
+
+    def __init__(self, task: str, outputs: Sequence[str], found: str) -> None:
+        self.task = task
+        self.outputs = tuple(outputs)
+        self.found = found
+        """What came instead, in words."""
+        super().__init__(task, self.outputs, found)
+
+    def __str__(self) -> str:
+        expected = f"expected {len(self.outputs)} outputs ({_listed(self.outputs)})"
+        return f"task {self.task!r}: {expected}, got {self.found}: return a tuple with one value for each output"
+
+
+class ForeignCancellationError(OrchError):
+    """
+    A step raised a cancellation although nobody cancelled it: something inside it did.
+
+    The step has failed with this error, the cancellation is its `__cause__`; it stops neither the run nor its caller.
+    """
 
 
 class UnsupportedError(OrchError, RuntimeError):
@@ -232,9 +267,9 @@ def combine(problems: Sequence[DefinitionError]) -> DefinitionError:
 
 def close_matches(name: str, candidates: Iterable[str], most: int = 3) -> tuple[str, ...]:
     """
-    Find the candidates that `name` is probably a misspelling of: within two edits, letter case aside, the closest first.
+    Find the candidates that `name` may be a misspelling of: within two edits, letter case aside, the closest first.
 
-    Linear in the candidates; ask for the first hundred problems only, no message shows more.
+    Linear in the candidates: ask for the first hundred problems only, no message shows more.
 
     >>> close_matches("extrct", ["load", "extract"])
     ('extract',)
@@ -256,7 +291,7 @@ def close_matches(name: str, candidates: Iterable[str], most: int = 3) -> tuple[
 
 def _distance(one: str, other: str) -> int:
     """Edits (insert, delete, replace) from one to the other; any number above `_TYPOS` stands for more."""
-    start = len(commonprefix((one, other)))
+    start = len(commonprefix((one, other)))  # noqa: RUF071  (character by character is what is wanted)
     one, other = one[start:], other[start:]
     row = list(range(len(other) + 1))
     for i, letter in enumerate(one, 1):
@@ -266,6 +301,13 @@ def _distance(one: str, other: str) -> int:
         if min(row) > _TYPOS:
             return _TYPOS + 1
     return row[-1]
+
+
+def expect(what: str, value: object, *types: type) -> None:
+    """Raise a TypeError that says what was expected and found, unless the value is of one of the types."""
+    if not isinstance(value, types):
+        expected = " or ".join("None" if each is NoneType else each.__name__ for each in types)
+        raise TypeError(f"{what}: expected {expected}, found {type(value).__name__} ({value!r:.100})")
 
 
 def inert(text: str) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orch.definition._group import Group, Step
+from orch.definition._group import Group
 from orch.definition._task import Task, Workflow
-from orch.errors import DefinitionError, DuplicateNameError, combine
-from orch.policies import FailureStrategy, Strategy
+from orch.errors import DuplicateNameError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orch.errors import DefinitionError
 
 __all__ = ("Graph",)
 
@@ -32,16 +35,8 @@ class Graph(Group):
     __slots__ = ()
     kind = "graph"
 
-    def __init__(
-        self,
-        *steps: Step | Iterable[Step],
-        name: str | None = None,
-        on_failure: FailureStrategy | Strategy | str = FailureStrategy.ABORT,
-        limit: int | None = None,
-    ) -> None:
-        super().__init__(*steps, name=name, on_failure=on_failure, limit=limit)
-        if problems := [*_duplicate_names(self.steps), *_duplicate_outputs(self.steps)]:
-            raise combine(problems)
+    def _problems(self) -> list[DefinitionError]:
+        return [*_duplicate_names(self.steps), *_duplicate_outputs(self.steps)]
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -67,7 +62,7 @@ def _duplicate_outputs(steps: tuple[Workflow, ...]) -> Iterator[DefinitionError]
     for i, step in enumerate(steps):
         for name in outputs_of(step):
             j = first.setdefault(_plain(name), i)
-            if i != j and _plain(steps[i].name) != _plain(steps[j].name):
+            if i != j and _plain(step.name) != _plain(steps[j].name):
                 places = tuple(f"{steps[k].name!r} at {_place(steps, k)}" for k in (j, i))
                 yield DuplicateNameError(name, places, output=True)
 

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from types import NoneType
 from typing import Any, ClassVar, Literal
 
-from attrs import frozen
+from attrs import field, frozen
 
-from orch.definition._task import Task, Workflow, check_name, same, shown
+from orch.definition._task import Task, Workflow, same
+from orch.errors import DefinitionError, combine, expect
 from orch.policies import FailureStrategy, Strategy
 
 __all__ = ("Group", "Parallel", "Sequence", "walk")
 
 Step = Workflow | Callable[..., Any]
+
+
+def _check_limit(_group: Any, _field: Any, limit: Any) -> None:
+    if limit is None:
+        return
+    expect("limit", limit, int, NoneType)
+    if isinstance(limit, bool):
+        raise TypeError(f"limit: expected int or None, found {limit}")
+    if limit < 1:
+        raise ValueError(f"limit: expected at least 1, found {limit}")
 
 
 @frozen(init=False, eq=False, repr=False)
@@ -36,7 +48,7 @@ class Group(Workflow):
 
     steps: tuple[Workflow, ...]
     on_failure: FailureStrategy | Strategy
-    limit: int | None
+    limit: int | None = field(validator=_check_limit)
 
     def __init__(
         self,
@@ -45,10 +57,14 @@ class Group(Workflow):
         on_failure: FailureStrategy | Strategy | str = FailureStrategy.ABORT,
         limit: int | None = None,
     ) -> None:
-        checked = self.kind if name is None else check_name("name", name)
-        strategy = FailureStrategy.coerce(on_failure)
-        _check_limit(limit)
-        self.__attrs_init__(checked, _workflows(type(self).__name__, steps), strategy, limit)
+        workflows, strategy = _workflows(type(self).__name__, steps), FailureStrategy.coerce(on_failure)
+        self.__attrs_init__(self.kind if name is None else name, workflows, strategy, limit)
+        if problems := self._problems():
+            raise combine(problems)
+
+    def _problems(self) -> list[DefinitionError]:
+        """Find what the steps have against one another."""
+        return []
 
     def _alike(self, other: Group) -> bool:
         return (self.name, self.limit, len(self.steps)) == (other.name, other.limit, len(other.steps)) and same(
@@ -61,9 +77,8 @@ class Group(Workflow):
     def __hash__(self) -> int:
         return hash((self.kind, self.name, self.limit, *(step.name for step in self.steps)))
 
-    def __repr__(self) -> str:
-        count = "1 step" if len(self.steps) == 1 else f"{len(self.steps)} steps"
-        return f"<{type(self).__name__} {shown(self.name)}, {count}>"
+    def _details(self) -> str:
+        return ", 1 step" if len(self.steps) == 1 else f", {len(self.steps)} steps"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (type(self), self.steps, self.name, self.on_failure, self.limit)
@@ -108,35 +123,19 @@ def walk(workflow: Workflow) -> Iterator[tuple[int, Workflow]]:
             todo += [(depth + 1, step) for step in reversed(here.steps)]
 
 
-def _check_limit(limit: object) -> None:
-    if limit is None:
-        return
-    if not isinstance(limit, int) or isinstance(limit, bool):
-        raise TypeError(f"limit: expected a whole number or None, found {type(limit).__name__} ({limit!r:.100})")
-    if limit < 1:
-        raise ValueError(f"limit: expected at least 1, found {limit}")
-
-
 def _workflows(kind: str, steps: tuple[Any, ...]) -> tuple[Workflow, ...]:
-    if (
-        len(steps) == 1
-        and isinstance(steps[0], Iterable)
-        and not callable(steps[0])
-        and not isinstance(steps[0], str | bytes | Mapping | Workflow)
-    ):
+    if len(steps) == 1 and isinstance(steps[0], Iterable) and not isinstance(steps[0], str) and not callable(steps[0]):
         steps = tuple(steps[0])
-    return tuple([step if isinstance(step, Workflow) else _task(kind, steps, step) for step in steps])
-
-
-def _task(kind: str, steps: tuple[Any, ...], step: Any) -> Task[..., Any]:
-    try:
-        return Task(step)
-    except (TypeError, ValueError) as error:
-        for each in steps:
-            if inspect.iscoroutine(each):
+    workflows = []
+    for i, step in enumerate(steps, 1):
+        try:
+            workflows.append(step if isinstance(step, Workflow) else Task(step))
+        except (TypeError, ValueError) as error:
+            for each in filter(inspect.iscoroutine, steps):
                 each.close()  # the others will not be awaited either
-        position = next(i for i, each in enumerate(steps, 1) if each is step)
-        raise type(error)(f"step {position} of {kind}: {error}") from None
+            kind_of_error = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind_of_error(f"step {i} of {kind}: {error}") from None
+    return tuple(workflows)
 
 
 def _restored(kind: type[Group], steps: tuple[Workflow, ...], name: str, on_failure: Any, limit: int | None) -> Group:

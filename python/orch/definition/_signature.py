@@ -16,37 +16,28 @@ import functools
 import inspect
 import re
 import sys
-from types import CodeType, FunctionType, MethodType, ModuleType, UnionType
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    Final,
-    ForwardRef,
-    Literal,
-    NamedTuple,
-    Optional,
-    Union,
-    get_args,
-    get_origin,
-)
+from types import FunctionType, MappingProxyType, ModuleType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, ForwardRef, Literal, NamedTuple, Optional, Union, get_args, get_origin
 
 from orch.context import Context
 
 if sys.version_info >= (3, 14):
     import annotationlib
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 __all__ = ("EMPTY", "Parameter", "Signature", "signature_of")
 
-EMPTY: Final = inspect.Parameter.empty
+Kind = Literal["coroutine", "plain"]
+EMPTY = inspect.Parameter.empty
 
 _GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 _COROUTINE = inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE
-_NAMES = re.compile(r"[^\W\d][\w.]*")
-_WRAPPERS: Final = {"Optional": Optional, "Union": Union, "Annotated": Annotated}
-_DEPTH: Final = 16  # of aliases within aliases: an alias may be recursive
+_NAME = re.compile(r"[^\W\d][\w.]*")
+_WRAPPERS = {"Optional": Optional, "Union": Union, "Annotated": Annotated}
+_BUILTINS = vars(builtins)
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_DEPTH = 16  # of aliases within aliases: an alias may be recursive
 
 
 class Parameter(NamedTuple):
@@ -76,15 +67,10 @@ class Signature(NamedTuple):
     """The parameters of a step (`*args` and `**kwargs` last) and whether calling it gives a coroutine."""
 
     parameters: tuple[Parameter, ...]
-    kind: Literal["coroutine", "plain"]
+    kind: Kind
 
     def arguments(self, values: Mapping[str, Any], extra: Iterable[Any] = ()) -> tuple[list[Any], dict[str, Any]]:
-        """
-        Arrange values by name into `(args, kwargs)` of a call; what no parameter is named for goes into `kwargs`.
-
-        A gap among the positional parameters is filled with its default. Without one everything after it goes by keyword,
-        and the call itself reports what is missing.
-        """
+        """Arrange values by name into the `(args, kwargs)` of a call, which itself reports what is missing."""
         args: list[Any] = []
         rest = dict(values)
         for parameter in self.parameters:
@@ -102,7 +88,7 @@ def signature_of(fn: Callable[..., Any]) -> Signature:
         TypeError: A generator function, which is not a step yet.
         ValueError: A built-in that does not say what it takes.
     """
-    if type(fn) is FunctionType and not fn.__dict__:
+    if type(fn) is FunctionType and not fn.__dict__:  # nothing wrapped, marked or overridden
         return Signature(_from_code(fn), _kind_of(fn, fn.__code__.co_flags))
     return Signature(_from_inspect(fn), _kind(fn))
 
@@ -116,21 +102,15 @@ def _from_code(fn: FunctionType) -> tuple[Parameter, ...]:
     code = fn.__code__
     names, positional, only = code.co_varnames, code.co_argcount, code.co_posonlyargcount
     total = positional + code.co_kwonlyargcount
-    defaults = dict(zip(reversed(names[:positional]), reversed(fn.__defaults__ or ()), strict=False))
-    defaults.update(fn.__kwdefaults__ or {})
-    contexts = _contexts(_annotations(fn), fn)
-    parameters = [
-        Parameter(
-            name,
-            name not in defaults,
-            defaults.get(name, EMPTY),
-            name in contexts,
-            i < positional,
-            i < only,
-            i >= positional,
-        )
-        for i, name in enumerate(names[:total])
-    ]
+    annotations = _annotations(fn)
+    contexts = _contexts(annotations, fn) if annotations else ()
+    defaults = _defaults(fn, names[:positional]) if fn.__defaults__ or fn.__kwdefaults__ else _NOTHING
+    parameters = []
+    for i, name in enumerate(names[:total]):
+        default = defaults.get(name, EMPTY)
+        keyword = i >= positional
+        fields = (name, default is EMPTY, default, name in contexts, not keyword, i < only, keyword, False, False)
+        parameters.append(_new(Parameter, fields))  # past the keywords of Parameter(): half the time
     if code.co_flags & inspect.CO_VARARGS:
         parameters.append(_variadic(names[total], var_positional=True))
         total += 1
@@ -139,55 +119,51 @@ def _from_code(fn: FunctionType) -> tuple[Parameter, ...]:
     return tuple(parameters)
 
 
+_new = tuple.__new__
+
+
+def _defaults(fn: FunctionType, positional: Sequence[str]) -> Mapping[str, Any]:
+    values = fn.__defaults__ or ()
+    return {**dict(zip(positional[len(positional) - len(values) :], values, strict=True)), **(fn.__kwdefaults__ or {})}
+
+
 def _variadic(name: str, **kind: bool) -> Parameter:
     return Parameter(name, required=False, default=EMPTY, context=False, positional=False, **kind)
 
 
 def _from_inspect(fn: Callable[..., Any]) -> tuple[Parameter, ...]:
-    found = _inspected(fn).parameters.values()
+    found = sorted(_inspected(fn).parameters.values(), key=lambda each: each.kind if each.kind in _VARIADIC else 0)
     contexts = _contexts({each.name: each.annotation for each in found if each.annotation is not EMPTY}, home_of(fn))
-    parameters = []
-    for each in sorted(found, key=lambda each: _ORDER[each.kind]):
-        if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD):
-            kind = "var_positional" if each.kind is each.VAR_POSITIONAL else "var_keyword"
-            parameters.append(_variadic(each.name, **{kind: True}))
-        else:
-            only, keyword = each.kind is each.POSITIONAL_ONLY, each.kind is each.KEYWORD_ONLY
-            required = each.default is EMPTY
-            parameters.append(
-                Parameter(each.name, required, each.default, each.name in contexts, not keyword, only, keyword)
-            )
-    return tuple(parameters)
+    return tuple(_converted(each, each.name in contexts) for each in found)
 
 
-_ORDER: Final = {kind: "pkvw".index(letter) for kind, letter in zip(inspect._ParameterKind, "ppvkw", strict=True)}
+_VARIADIC = {inspect.Parameter.VAR_POSITIONAL: "var_positional", inspect.Parameter.VAR_KEYWORD: "var_keyword"}
 
 
-def _kind_of(fn: object, flags: int) -> Literal["coroutine", "plain"]:
-    if flags & _COROUTINE:
-        return "coroutine"
-    if flags & _GENERATOR:
-        message = f"{fn!r} is a generator function, which is not supported yet as a step: return a list instead"
-        raise TypeError(message)
-    return "plain"
+def _converted(each: inspect.Parameter, context: bool) -> Parameter:  # noqa: FBT001
+    if each.kind in _VARIADIC:
+        return _variadic(each.name, **{_VARIADIC[each.kind]: True})
+    only, keyword = each.kind is each.POSITIONAL_ONLY, each.kind is each.KEYWORD_ONLY
+    return Parameter(each.name, each.default is EMPTY, each.default, context, not keyword, only, keyword)
 
 
-def _kind(fn: Any) -> Literal["coroutine", "plain"]:
+def _kind(fn: Any) -> Kind:
     """Say what a call gives. What a wrapper wraps does not count: it may do anything with it."""
     while isinstance(fn, functools.partial):
         fn = fn.func
-    own = getattr(fn, "signature", None)  # a Task within a partial knows
-    if isinstance(own, Signature):
+    if isinstance(own := getattr(fn, "signature", None), Signature):  # a Task within a partial knows
         return own.kind
-    calls = [fn] if isinstance(fn, type) else [fn, getattr(type(fn), "__call__", None)]
-    if any(map(inspect.iscoroutinefunction, calls)):  # also knows what markcoroutinefunction marked
-        return "coroutine"
-    return _kind_of(fn, functools.reduce(lambda flags, call: flags | _flags(call), calls, 0))
+    for call in (fn, getattr(type(fn), "__call__", None)):  # noqa: B004  (not whether: what it is)
+        kind = _kind_of(fn, getattr(getattr(call, "__code__", None), "co_flags", 0))
+        if kind == "coroutine" or inspect.iscoroutinefunction(call):  # which also knows what was marked as one
+            return "coroutine"
+    return "plain"
 
 
-def _flags(call: Any) -> int:
-    code = getattr(getattr(call, "__func__", call), "__code__", None)
-    return code.co_flags if isinstance(code, CodeType) else 0
+def _kind_of(fn: object, flags: int) -> Kind:
+    if flags & _GENERATOR and not flags & _COROUTINE:
+        raise TypeError(f"{fn!r} is a generator function, which is not supported yet as a step: return a list instead")
+    return "coroutine" if flags & _COROUTINE else "plain"
 
 
 def _inspected(fn: Callable[..., Any]) -> inspect.Signature:
@@ -206,63 +182,55 @@ def _annotations(fn: FunctionType) -> Mapping[str, Any]:
 
 
 def home_of(fn: Any) -> FunctionType | None:
-    """Find the function whose globals the annotations of a callable were written against."""
+    """Find the Python function behind a callable: the one with the annotations."""
     for _ in range(_DEPTH):
-        match fn:
-            case FunctionType(__wrapped__=inner) | functools.partial(func=inner) | MethodType(__func__=inner):
-                fn = inner
-            case FunctionType():
-                return fn
-            case type():
-                fn = fn.__init__
-            case _:
-                fn = getattr(fn, "__wrapped__", None) or getattr(type(fn), "__call__", None)
+        inner = getattr(fn, "func" if isinstance(fn, functools.partial) else "__wrapped__", None)
+        if inner is None and isinstance(fn, FunctionType):
+            return fn
+        if inner is None:
+            inner = getattr(fn, "__init__" if isinstance(fn, type) else "__func__", None)
+        fn = getattr(type(fn), "__call__", None) if inner is None else inner  # noqa: B004  (not whether: what it is)
     return None
 
 
 # -- does an annotation mean Context? ----------------------------------------------------------------------------------
 
 
-def _contexts(annotations: Mapping[str, Any], home: FunctionType | None) -> frozenset[str]:
-    found = [name for name, annotation in annotations.items() if _means_context(annotation, home)]
-    return frozenset(found) if found else _NONE
-
-
-_NONE: Final[frozenset[str]] = frozenset()
+def _contexts(annotations: Mapping[str, Any], home: FunctionType | None) -> list[str]:
+    return [name for name, means in annotations.items() if type(means) is not type and _means_context(means, home)]
 
 
 def _means_context(annotation: Any, home: FunctionType | None, depth: int = _DEPTH) -> bool:
-    if isinstance(annotation, str):
-        return _text_means_context(annotation, home, depth)
     if annotation is Context or isinstance(annotation, type) or not depth:
         return annotation is Context
     if isinstance(annotation, ForwardRef):
-        return _text_means_context(annotation.__forward_arg__, home, depth)
-    origin = get_origin(annotation)
-    if origin is Union or origin is UnionType:
-        return any(_means_context(each, home, depth - 1) for each in get_args(annotation))
+        annotation = annotation.__forward_arg__
+    if isinstance(annotation, str):
+        return _text_means_context(annotation, home, depth)
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin in (Union, UnionType):
+        return any(_means_context(each, home, depth - 1) for each in args)
     if origin is Annotated:
-        return _means_context(get_args(annotation)[0], home, depth - 1)
-    if origin is None and type(annotation).__name__ == "TypeAliasType":  # `type Ctx = Context[Order]`, Python 3.12
-        with contextlib.suppress(Exception):  # evaluated late: any expression
-            return _means_context(annotation.__value__, home, depth - 1)
+        return _means_context(args[0], home, depth - 1)
+    if type(annotation).__name__ == "TypeAliasType":  # `type Ctx = Context[Order]`, since Python 3.12
+        with contextlib.suppress(Exception):  # it is evaluated late, and any expression
+            origin = annotation.__value__
     return origin is not None and _means_context(origin, home, depth - 1)
 
 
 def _text_means_context(text: str, home: FunctionType | None, depth: int) -> bool:
     """Ask of each name in the text whether it could be; only then look at how the text is built."""
-    candidates = [name for name in _NAMES.findall(text) if _name_means_context(name, home, depth)]
-    if not candidates or not depth:
+    if not any(_name_means_context(name, home, depth) for name in _names(text)):
         return False
     try:
         return _tree_means_context(ast.parse(text.strip(), mode="eval").body, home, depth - 1)
-    except (
-        SyntaxError,
-        ValueError,
-        RecursionError,
-        MemoryError,
-    ):  # what ast.parse raises for texts that are no expression
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # how ast.parse says that this is no expression
         return False
+
+
+@functools.lru_cache(1024)
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(_NAME.findall(text))
 
 
 def _tree_means_context(tree: ast.expr, home: FunctionType | None, depth: int) -> bool:
@@ -270,26 +238,16 @@ def _tree_means_context(tree: ast.expr, home: FunctionType | None, depth: int) -
         case ast.Name() | ast.Attribute():
             return _name_means_context(ast.unparse(tree), home, depth)
         case ast.Constant(value=str(text)):
-            return _text_means_context(text, home, depth)
+            return depth > 0 and _text_means_context(text, home, depth)
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
             return _tree_means_context(left, home, depth) or _tree_means_context(right, home, depth)
         case ast.Subscript(value=head, slice=inner):
-            wrapper = _wrapper(ast.unparse(head), home)
             items = inner.elts if isinstance(inner, ast.Tuple) else [inner]
-            if wrapper is None:
-                return _tree_means_context(head, home, depth)
-            return any(
-                _tree_means_context(each, home, depth) for each in (items[:1] if wrapper is Annotated else items)
-            )
+            wrapper = _wrapper(ast.unparse(head), home)
+            items = [head] if wrapper is None else items[:1] if wrapper is Annotated else items
+            return any(_tree_means_context(each, home, depth) for each in items)
         case _:
             return False
-
-
-def _name_means_context(name: str, home: FunctionType | None, depth: int) -> bool:
-    value = _look_up(name, home)
-    if value is EMPTY:
-        return name.rpartition(".")[2] == "Context"
-    return depth > 0 and _means_context(value, home, depth - 1)
 
 
 def _wrapper(name: str, home: FunctionType | None) -> Any:
@@ -299,20 +257,24 @@ def _wrapper(name: str, home: FunctionType | None) -> Any:
     return value if any(value is each for each in _WRAPPERS.values()) else None
 
 
+def _name_means_context(name: str, home: FunctionType | None, depth: int) -> bool:
+    value = _look_up(name, home)
+    if value is EMPTY:
+        return name.rpartition(".")[2] == "Context"
+    return _means_context(value, home, depth - 1)
+
+
 def _look_up(dotted: str, home: FunctionType | None) -> Any:
-    """Find what a name stands for inside the function; `EMPTY` if that cannot be said without running code of the user."""
+    """Find what a name stands for in the function; `EMPTY` if that cannot be said without running the user's code."""
     if home is None:
         return EMPTY
     first, *rest = dotted.split(".")
     value = home.__globals__.get(first, EMPTY)
-    if first in home.__code__.co_freevars:
-        cell = (home.__closure__ or ())[home.__code__.co_freevars.index(first)]
+    if home.__closure__ and first in home.__code__.co_freevars:
         with contextlib.suppress(ValueError):  # not assigned yet
-            value = cell.cell_contents
+            value = home.__closure__[home.__code__.co_freevars.index(first)].cell_contents
     elif value is EMPTY:
-        value = vars(builtins).get(first, EMPTY)
+        value = _BUILTINS.get(first, EMPTY)
     for name in rest:
-        if not isinstance(value, ModuleType | type):
-            return EMPTY
-        value = vars(value).get(name, EMPTY)
+        value = vars(value).get(name, EMPTY) if isinstance(value, ModuleType | type) else EMPTY
     return value

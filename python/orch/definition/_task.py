@@ -1,7 +1,7 @@
 """
-`Workflow`, the common base of all definitions, and `Task`, the smallest one: a callable and what is to be known about it.
+`Workflow`, the common base of all definitions, and `Task`, the smallest one: a callable and what is to be known of it.
 
-A definition is a value: frozen, comparable, hashable, picklable, reusable in any number of runs. It does nothing by itself.
+A definition is a value: frozen, comparable, hashable, picklable, good for any number of runs. It does nothing itself.
 """
 
 from __future__ import annotations
@@ -12,23 +12,42 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType, MappingProxyType, NoneType
-from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypedDict, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypedDict, TypeVar, cast, overload
 
 from attrs import field, frozen
 
 from orch.definition._signature import Signature, home_of, opaque, signature_of
-from orch.errors import close_matches, inert
+from orch.errors import close_matches, expect
 
 if TYPE_CHECKING:
     from typing import Self, Unpack
 
-__all__ = ("Task", "TaskOptions", "Workflow", "task")
+__all__ = ("Dep", "Task", "TaskOptions", "Workflow", "task")
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _LONGEST_NAME: Final = 1000
+_SHOWN: Final = 60  # characters of a name in a repr
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+def of_type(*types: type) -> Any:
+    """Make the check of a field that takes values of these types alone."""
+
+    def check(_: object, field: Any, value: object) -> None:
+        expect(field.name, value, *types)
+
+    return check
+
+
+def checked_name(name: Any, what: str = "name") -> str:
+    """Let a usable name through: any text of 1 to 1 000 characters without NUL."""
+    expect(what, name, str)
+    if not name or len(name) > _LONGEST_NAME or "\0" in name:
+        found = "NUL in it" if "\0" in name else f"{len(name)} characters"
+        raise ValueError(f"{what}: expected a text of 1 to {_LONGEST_NAME} characters without NUL, found {found}")
+    return str(name)
 
 
 @frozen(eq=False, repr=False)
@@ -39,7 +58,7 @@ class Workflow:
     Workflows compare by value; telling two of them apart, hashing and showing them works at any depth of nesting.
     """
 
-    name: str
+    name: str = field(converter=checked_name)
     """What the workflow is called in results, events and errors."""
     _plan: Any = field(init=False, default=None)
     # What orch.plan makes of it once, kept here for the next run: no part of the value.
@@ -73,7 +92,37 @@ class Workflow:
         return self
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({shown(self.name)})"
+        name = self.name if len(self.name) <= _SHOWN else f"{self.name[: _SHOWN - 1]}…"
+        return f"<{type(self).__name__} {name!r}{self._details()}>"
+
+    def _details(self) -> str:
+        return ""
+
+
+Dep = str | Workflow | Callable[..., Any]
+
+
+def _output(output: Any) -> str | tuple[str, ...] | None:
+    if output is None or isinstance(output, str):
+        return output if output is None else checked_name(output, "output")
+    expect("output", output, str, Sequence, NoneType)
+    names = tuple(checked_name(name, f"output[{i}]") for i, name in enumerate(output))
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"output: expected at least one name and none twice, found {names!r}")
+    return names
+
+
+def _deps(deps: Iterable[Dep]) -> tuple[str | Workflow, ...]:
+    if isinstance(deps, str | Workflow):
+        raise TypeError(f"deps: expected a list, found {type(deps).__name__}: write deps=[{deps!r:.100}]")
+    expect("deps", deps, Iterable)
+    return tuple(map(_dep, deps)) if deps else ()
+
+
+def _dep(dep: Dep) -> str | Workflow:
+    if isinstance(dep, str):
+        return checked_name(dep, "deps")
+    return dep if isinstance(dep, Workflow) else Task(dep)
 
 
 class TaskOptions(TypedDict, total=False):
@@ -81,10 +130,13 @@ class TaskOptions(TypedDict, total=False):
 
     name: str | None
     output: str | Sequence[str] | None
-    deps: Iterable[str | Workflow | Callable[..., Any]]
+    deps: Iterable[Dep]
     thread: bool | None
     retain: bool
     description: str | None
+
+
+_OPTIONS: Final = tuple(TaskOptions.__annotations__)
 
 
 @frozen(init=False, eq=False, repr=False)
@@ -98,12 +150,12 @@ class Task(Workflow, Generic[P, R]):
     ...     return amount * (1 + rate)
     >>> step = Task(price, rate=0.5, name="gross")
     >>> step
-    Task('gross')
+    <Task 'gross'>
     >>> step(10), step.bind(rate=0)(10)
     (15.0, 10)
 
     Args:
-        fn: Anything callable: a function, plain or async, a partial, a bound method, a class, an object with `__call__`.
+        fn: Anything callable: a function, plain or async, a partial, a method, a class, an object with `__call__`.
         *args: Values bound by position, to the parameters that a run does not fill by itself (a `Context`, `upstream`).
         name: Any text of 1 to 1 000 characters without NUL. Derived from the callable unless given.
         output: The name of what it gives (its own name unless given), or several, for a returned tuple.
@@ -119,13 +171,13 @@ class Task(Workflow, Generic[P, R]):
         ValueError: A value out of range.
     """
 
-    output: str | tuple[str, ...] | None
+    output: str | tuple[str, ...] | None = field(converter=_output)
     """As given: one name, several, or None for the task's own."""
-    deps: tuple[str | Workflow, ...]
+    deps: tuple[str | Workflow, ...] = field(converter=_deps)
     """As given; a function stands as the `Task` made of it."""
-    thread: bool | None
-    retain: bool
-    description: str | None
+    thread: bool | None = field(validator=of_type(bool, NoneType))
+    retain: bool = field(validator=of_type(bool))
+    description: str | None = field(validator=of_type(str, NoneType))
     fn: Callable[P, R]
     bound: Mapping[str, Any]
     """Bound values by name of parameter, or of a keyword that goes into `**kwargs`."""
@@ -141,7 +193,7 @@ class Task(Workflow, Generic[P, R]):
         *args: Any,
         name: str | None = None,
         output: str | Sequence[str] | None = None,
-        deps: Iterable[str | Workflow | Callable[..., Any]] = (),
+        deps: Iterable[Dep] = (),
         thread: bool | None = None,
         retain: bool = True,
         description: str | None = None,
@@ -150,8 +202,8 @@ class Task(Workflow, Generic[P, R]):
         _check_callable(fn)
         signature = _signature(fn, bound=bool(args or kwargs))
         bound, extra = _bind(fn, signature, args, kwargs) if args or kwargs else (_NOTHING, ())
-        options = _options(fn, name, output, deps, thread, retain, description)
-        self.__attrs_init__(*options, fn, bound, extra, signature)
+        name = callable_name(fn) if name is None else name
+        self.__attrs_init__(name, output, deps, thread, retain, description, fn, bound, extra, signature)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -168,14 +220,14 @@ class Task(Workflow, Generic[P, R]):
     @property
     def place(self) -> str:
         """Where the function is defined, as `file:line`."""
-        home = home_of(self.fn)
+        home = None if isinstance(self.fn, type) else home_of(self.fn)  # the methods of a class may be generated
         if home is not None:
             return f"{home.__code__.co_filename}:{home.__code__.co_firstlineno}"
         return f"{getattr(self.fn, '__module__', None) or 'builtins'}.{callable_name(self.fn)}"
 
     @property
     def __wrapped__(self) -> Callable[P, R]:
-        # For inspect and everybody who builds on it: the function is what counts.
+        # For inspect, and through it for everybody who asks what the function takes or where it is.
         return self.fn
 
     @property
@@ -190,18 +242,12 @@ class Task(Workflow, Generic[P, R]):
             TypeError: A name that is no parameter.
         """
         bound, _ = _bind(self.fn, self.signature, (), {**self.bound, **values})
-        return self._rebuilt({}, bound)
+        return cast("Task[..., R]", _restored(self.fn, self._options(), bound, self.extra))
 
     def evolve(self, **fields: Unpack[TaskOptions]) -> Task[P, R]:
         """Return this task with other options; `name=None` derives the name anew."""
-        _check_known(fields, TaskOptions.__annotations__, "Task.evolve")
-        return self._rebuilt(fields, self.bound)
-
-    def _rebuilt(self, fields: TaskOptions, bound: Mapping[str, Any]) -> Task[P, R]:
-        options = {name: getattr(self, name) for name in TaskOptions.__annotations__} | fields
-        new = object.__new__(Task)
-        new.__attrs_init__(*_options(self.fn, **options), self.fn, bound, self.extra, self.signature)
-        return new
+        _check_known(fields, _OPTIONS, "Task.evolve")
+        return cast("Task[P, R]", _restored(self.fn, self._options() | fields, self.bound, self.extra))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if not self.bound and not self.extra:
@@ -214,29 +260,30 @@ class Task(Workflow, Generic[P, R]):
         args_, kwargs_ = self.signature.arguments(values, (*self.extra, *args[len(free) :]))
         return self.fn(*args_, **kwargs_)
 
+    def _options(self) -> TaskOptions:
+        return {name: getattr(self, name) for name in _OPTIONS}  # type: ignore[return-value]
+
+    def _values(self) -> list[Any]:
+        """List whatever the user gave: compared with care, for it may not know how."""
+        return [self.fn, *self.extra, *(self.bound[name] for name in sorted(self.bound))]
+
     def _alike(self, other: Task[..., Any]) -> bool:
         names, others = ([dep if isinstance(dep, str) else None for dep in task.deps] for task in (self, other))
         return (
             (self.name, self.output, self.thread, self.retain, self.description, names)
             == (other.name, other.output, other.thread, other.retain, other.description, others)
-            and self.bound.keys() == other.bound.keys()
-            and len(self.extra) == len(other.extra)
+            and (self.bound.keys(), len(self.extra)) == (other.bound.keys(), len(other.extra))
             and all(same(*pair) for pair in zip(self._values(), other._values(), strict=True))
         )
 
     def _inside(self) -> Sequence[Workflow]:
         return [dep for dep in self.deps if isinstance(dep, Workflow)]
 
-    def _values(self) -> list[Any]:
-        """Whatever the user gave: compared with care, for it may not know how."""
-        return [self.fn, *self.extra, *(self.bound[name] for name in sorted(self.bound))]
-
     def __hash__(self) -> int:
         return hash((self.name, self.output, *map(_hash, self._values())))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        options = {name: getattr(self, name) for name in TaskOptions.__annotations__}
-        return _restored, (_reference(self.fn), self.extra, dict(self.bound), options)
+        return _restored, (_reference(self.fn), self._options(), dict(self.bound), self.extra)
 
 
 @overload
@@ -249,48 +296,27 @@ def task(
     *,
     name: str | None = None,
     output: str | Sequence[str] | None = None,
-    deps: Iterable[str | Workflow | Callable[..., Any]] = (),
+    deps: Iterable[Dep] = (),
     thread: bool | None = None,
     retain: bool = True,
     description: str | None = None,
 ) -> Any:
     """
-    Make a `Task` of a function, as a decorator with or without options. The arguments are those of `Task`.
+    Make a `Task` of a function, as a decorator with or without options, which are those of `Task`.
 
     >>> @task(output="total")
     ... def add(a: int, b: int) -> int:
     ...     return a + b
     >>> add, add(1, 2)
-    (Task('add'), 3)
+    (<Task 'add'>, 3)
     """
-    options = functools.partial(
+    make: Any = functools.partial(
         Task, name=name, output=output, deps=deps, thread=thread, retain=retain, description=description
     )
-    return options if fn is None else options(fn)
+    return make if fn is None else make(fn)
 
 
-# -- checking what was given ---------------------------------------------------------------------------------------------
-
-
-def expect(what: str, value: object, *types: type) -> None:
-    """Raise a TypeError that says what was expected and found, unless the value is of one of the types."""
-    if not isinstance(value, types):
-        expected = " or ".join("None" if each is NoneType else each.__name__ for each in types)
-        raise TypeError(f"{what}: expected {expected}, found {type(value).__name__} ({value!r:.100})")
-
-
-def check_name(what: str, name: object) -> str:
-    """Let a usable name through: any text of 1 to 1 000 characters without NUL."""
-    expect(what, name, str)
-    if not name or len(name) > _LONGEST_NAME or "\0" in name:
-        found = "NUL in it" if "\0" in name else f"{len(name)} characters"
-        raise ValueError(f"{what}: expected a text of 1 to {_LONGEST_NAME} characters without NUL, found {found}")
-    return name
-
-
-def shown(name: str) -> str:
-    """Show a name in one short line."""
-    return repr(name if len(name) <= 60 else f"{name[:59]}…")
+# -- the callable and its bound values ---------------------------------------------------------------------------------
 
 
 def callable_name(fn: Any) -> str:
@@ -301,6 +327,51 @@ def callable_name(fn: Any) -> str:
     if not isinstance(name, str):
         name = type(fn).__name__
     return "lambda" if name == "<lambda>" else name
+
+
+def _check_callable(fn: object) -> None:
+    if isinstance(fn, Workflow):
+        raise TypeError(f"{fn!r} is a workflow already: use it as it is, or change a task with .evolve(…) and .bind(…)")
+    if inspect.iscoroutine(fn):
+        fn.close()  # nobody will await it, and Python is not to warn about that as well
+        raise TypeError(f"a coroutine is no step: pass the function, not the call: {fn.__name__}, not {fn.__name__}(…)")
+    if not callable(fn):
+        raise TypeError(f"expected a callable or a workflow as a step, found {type(fn).__name__} ({fn!r:.100})")
+
+
+def _signature(fn: Callable[..., Any], *, bound: bool) -> Signature:
+    try:
+        return signature_of(fn)
+    except ValueError:
+        if bound:
+            return opaque()
+        name = callable_name(fn)
+        cure = f"bind its values, Task({name}, …), or wrap it, lambda value: {name}(value)"
+        raise TypeError(f"{name!r} does not say what it takes: {cure}") from None
+
+
+def _bind(
+    fn: Callable[..., Any], signature: Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], tuple[Any, ...]]:
+    what, parameters = callable_name(fn), signature.parameters
+    free = [each.name for each in parameters if each.positional and not each.injected]
+    bound = dict(zip(free, args, strict=False))
+    if len(args) > len(free) and not any(each.var_positional for each in parameters):
+        raise TypeError(f"{what}: expected at most {len(free)} values by position, found {len(args)}")
+    if twice := bound.keys() & kwargs.keys():
+        raise TypeError(f"{what}: bound by position and by name: {', '.join(map(repr, sorted(twice)))}")
+    if not any(each.var_keyword for each in parameters):
+        _check_known(kwargs, [each.name for each in parameters if not each.var_positional], what)
+    return MappingProxyType({**bound, **kwargs}), args[len(free) :]
+
+
+def _check_known(given: Iterable[str], known: Iterable[str], what: str) -> None:
+    names = list(known)
+    for name in given:
+        if name not in names:
+            meant = " or ".join(map(repr, close_matches(name, names)))
+            cure = f"did you mean {meant}?" if meant else f"expected one of: {', '.join(names) or 'nothing'}"
+            raise TypeError(f"{what} has no parameter {name!r}; {cure}")
 
 
 def same(one: object, two: object) -> bool:
@@ -319,110 +390,24 @@ def _hash(value: object) -> int:
 _HASHABLE: Final = (str, int, float, bytes, NoneType, FunctionType)
 
 
-def _check_callable(fn: object) -> None:
-    if isinstance(fn, Task):
-        raise TypeError(f"{fn!r} is a Task already: change it with .evolve(…) or .bind(…)")
-    if inspect.iscoroutine(fn):
-        fn.close()  # it will never be awaited, and Python is not to warn about that as well
-        raise TypeError(f"a coroutine is no step: pass the function, not the call: {fn.__name__}, not {fn.__name__}(…)")
-    if not callable(fn):
-        raise TypeError(f"a step is a callable or a Workflow, found {type(fn).__name__} ({fn!r:.100})")
-
-
-def _options(
-    fn: Callable[..., Any],
-    name: str | None,
-    output: str | Sequence[str] | None,
-    deps: Iterable[str | Workflow | Callable[..., Any]],
-    thread: bool | None,  # noqa: FBT001
-    retain: bool,  # noqa: FBT001
-    description: str | None,
-) -> tuple[Any, ...]:
-    expect("thread", thread, bool, NoneType)
-    expect("retain", retain, bool)
-    expect("description", description, str, NoneType)
-    checked = check_name("name", callable_name(fn) if name is None else name)
-    return checked, _output(output), _deps(deps), thread, retain, description
-
-
-def _output(output: str | Sequence[str] | None) -> str | tuple[str, ...] | None:
-    if output is None:
-        return None
-    if isinstance(output, str):
-        return check_name("output", output)
-    expect("output", output, str, Sequence, NoneType)
-    names = tuple(check_name(f"output[{i}]", name) for i, name in enumerate(output))
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"output: expected at least one name and none twice, found {names!r}")
-    return names
-
-
-def _deps(deps: Iterable[str | Workflow | Callable[..., Any]]) -> tuple[str | Workflow, ...]:
-    if isinstance(deps, str | Workflow) or not isinstance(deps, Iterable):
-        raise TypeError(
-            f"deps: expected a list of names, tasks or functions, found {type(deps).__name__} ({deps!r:.100})"
-        )
-    return tuple(map(_dep, deps))
-
-
-def _dep(dep: str | Workflow | Callable[..., Any]) -> str | Workflow:
-    if isinstance(dep, str):
-        return check_name("deps", dep)
-    return dep if isinstance(dep, Workflow) else Task(dep)
-
-
-def _signature(fn: Callable[..., Any], *, bound: bool) -> Signature:
-    try:
-        return signature_of(fn)
-    except ValueError:
-        if bound:
-            return opaque()
-        name = callable_name(fn)
-        raise TypeError(
-            f"{fn!r} does not say what it takes: bind its values, Task({name}, …), or wrap it, lambda value: {name}(value)"
-        ) from None
-
-
-def _bind(
-    fn: Callable[..., Any], signature: Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> tuple[Mapping[str, Any], tuple[Any, ...]]:
-    free = [each.name for each in signature.parameters if each.positional and not each.injected]
-    bound = dict(zip(free, args, strict=False))
-    what = callable_name(fn)
-    if len(args) > len(free) and not any(each.var_positional for each in signature.parameters):
-        raise TypeError(f"{what}: expected at most {len(free)} values by position, found {len(args)}")
-    if twice := bound.keys() & kwargs.keys():
-        raise TypeError(f"{what}: bound by position and by name: {', '.join(map(repr, sorted(twice)))}")
-    if not any(each.var_keyword for each in signature.parameters):
-        _check_known(kwargs, [each.name for each in signature.parameters if not each.var_positional], what)
-    return MappingProxyType({**bound, **kwargs}), args[len(free) :]
-
-
-def _check_known(given: Iterable[str], known: Iterable[str], what: str) -> None:
-    names = list(known)
-    for name in given:
-        if name not in names:
-            meant = " or ".join(map(repr, close_matches(name, names)))
-            cure = f"did you mean {meant}?" if meant else f"expected one of: {', '.join(names) or 'nothing'}"
-            raise TypeError(f"{what} has no parameter {name!r}; {cure}")
-
-
-# -- pickling: under the name of a decorated function there is the task ----------------------------------------------------
+# -- pickling: a decorated function cannot be found, for under its name there is the task ------------------------------
 
 
 def _reference(fn: Any) -> Any:
     """Give what can be pickled for the function: itself, or for a decorated one its module and name."""
-    address = (getattr(fn, "__module__", None), getattr(fn, "__qualname__", None))
-    found = functools.reduce(
-        lambda at, name: getattr(at, name, None), str(address[1]).split("."), sys.modules.get(str(address[0]))
-    )
-    return address if isinstance(found, Task) and found.fn is fn else fn
+    module, name = getattr(fn, "__module__", None), getattr(fn, "__qualname__", "")
+    found: Any = sys.modules.get(str(module))
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return (module, name) if isinstance(found, Task) and found.fn is fn else fn
 
 
-def _restored(fn: Any, extra: tuple[Any, ...], bound: dict[str, Any], options: dict[str, Any]) -> Task[..., Any]:
+def _restored(fn: Any, options: TaskOptions, bound: Mapping[str, Any], extra: tuple[Any, ...]) -> Task[..., Any]:
     if isinstance(fn, tuple):
         fn = functools.reduce(getattr, fn[1].split("."), importlib.import_module(fn[0])).fn
-    new = object.__new__(Task)
-    signature = _signature(fn, bound=bool(extra or bound))
-    new.__attrs_init__(*_options(fn, **options), fn, MappingProxyType(bound), extra, signature)
+    fields: dict[str, Any] = {**options, "bound": MappingProxyType(dict(bound)), "extra": extra}
+    if fields["name"] is None:
+        fields["name"] = callable_name(fn)
+    new: Task[..., Any] = object.__new__(Task)
+    new.__attrs_init__(fn=fn, signature=_signature(fn, bound=bool(bound or extra)), **fields)
     return new
