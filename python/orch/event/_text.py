@@ -14,6 +14,7 @@ MESSAGE_LIMIT = 1_000
 # It looks at a few items only, so that a list of a million costs what a list of ten does.
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = _short.maxlong = REPR_LIMIT
+_short.maxlevel = 3
 _short.maxdict = _short.maxlist = _short.maxtuple = _short.maxset = _short.maxfrozenset = 10
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 MAX_DEPTH = 32
 """How deep plain data is copied; what lies deeper is given by its `repr`."""
 
-MAX_ITEMS = 10_000
-"""How many items of one value are copied; what comes after is given by its `repr`."""
+MAX_LISTS = 10_000
+"""How many lists and mappings in one value are copied; what comes after is given by its `repr`."""
 
 MAX_BITS = 10_000
 """The longest integer in plain data; Python refuses to print much longer ones."""
@@ -37,7 +37,7 @@ def plain(value: Any) -> Any:
 
     Tuples become lists, states their value, times ISO 8601, errors type and message. A `repr` is cut to `REPR_LIMIT`.
     """
-    return _plain(value, MAX_DEPTH, iter(range(MAX_ITEMS)))
+    return _plain(value, MAX_DEPTH, iter(range(MAX_LISTS)))
 
 
 def _plain(value: Any, depth: int, room: Iterator[int]) -> Any:

@@ -133,8 +133,8 @@ class RunResult:
         """
         Everything but the trace as plain data, which JSON can hold.
 
-        Values of JSON's own types are copied, up to 10 000 items and 32 levels each; any other is given by its `repr`,
-        cut to 200 characters. Errors are given by type and message.
+        Values of JSON's own types are copied, up to 10 000 lists and mappings and 32 levels each; any other is given by
+        its `repr`, cut to 200 characters. Errors are given by type and message.
         """
         facts = ("run_id", "name", "state", "started", "finished", "duration", "value", "outputs")
         return {
