@@ -65,6 +65,13 @@ def test_groups_are_derived_and_the_first_is_the_run_itself() -> None:
     assert result.groups[""].duration == result.duration
 
 
+def test_abandoned_tasks_are_records() -> None:
+    source = Told([("a", "a"), ("b/a", "a")], trace=[task_event(1, "a", State.CANCELLED)])
+    result = RunResult("run", "etl", State.CANCELLED, source, abandoned=("a",))
+    assert result.abandoned == (TaskRecord("a", "a", State.CANCELLED, finished=at(1)),)
+    assert etl().abandoned == ()
+
+
 # -- looking up --------------------------------------------------------------------------------------------------------
 
 

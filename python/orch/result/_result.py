@@ -52,6 +52,7 @@ class RunResult:
     context: Any = None
     started: datetime | None = None
     finished: datetime | None = None
+    _abandoned: tuple[str, ...] = ()
 
     @property
     def duration(self) -> float | None:
@@ -87,6 +88,11 @@ class RunResult:
         if "" in groups:  # the run knows better: it may have been cancelled after its last task
             groups[""] = attrs.evolve(groups[""], state=self.state, started=self.started, finished=self.finished)
         return groups
+
+    @cached_property
+    def abandoned(self) -> tuple[TaskRecord, ...]:
+        """The tasks whose functions were still running in a thread when the run's grace was over."""
+        return tuple(self.tasks[path] for path in self._abandoned)
 
     @cached_property
     def _index(self) -> Index:
