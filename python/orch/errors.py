@@ -279,11 +279,10 @@ def close_matches(name: str, candidates: Iterable[str], most: int = 3) -> tuple[
     found: list[tuple[int, str]] = []
     for candidate in candidates:
         other = candidate.casefold()
-        longer = max(len(wanted), len(other))
         if abs(len(wanted) - len(other)) > _TYPOS or len(letters.symmetric_difference(other)) > 2 * _TYPOS:
             continue
         distance = _distance(wanted, other)
-        if distance <= _TYPOS and 2 * distance <= longer:
+        if distance <= _TYPOS and distance < max(len(wanted), len(other)):  # else nothing is left of the name
             found.append((distance, candidate))
     found.sort(key=lambda pair: pair[0])
     return tuple(dict.fromkeys(candidate for _, candidate in found))[:most]

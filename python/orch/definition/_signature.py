@@ -197,7 +197,7 @@ def home_of(fn: Any) -> FunctionType | None:
 
 
 def _contexts(annotations: Mapping[str, Any], home: FunctionType | None) -> list[str]:
-    return [name for name, means in annotations.items() if type(means) is not type and _means_context(means, home)]
+    return [name for name, each in annotations.items() if _means_context(each, home)]
 
 
 def _means_context(annotation: Any, home: FunctionType | None, depth: int = _DEPTH) -> bool:
