@@ -64,10 +64,7 @@ TRANSITIONS: Mapping[State, frozenset[State]] = MappingProxyType(
         State.RETRYING: frozenset({State.RUNNING, State.FAILED, State.CANCELLED}),
         State.PAUSED: frozenset({State.RUNNING, State.SUCCEEDED, State.CANCELLED}),
         State.SUCCEEDED: frozenset({State.COMPENSATED}),
-        State.FAILED: frozenset(),
-        State.SKIPPED: frozenset(),
-        State.CANCELLED: frozenset(),
-        State.COMPENSATED: frozenset(),
+        **dict.fromkeys((State.FAILED, State.SKIPPED, State.CANCELLED, State.COMPENSATED), frozenset[State]()),
     }
 )
 """The states of a task that may directly follow each state."""

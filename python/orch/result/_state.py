@@ -113,19 +113,8 @@ def advance(record: TaskRecord, event: TaskEvent) -> TaskRecord:
         started, attempts = started or event.time, max(attempts, event.attempt)
     if state.is_final:
         finished = event.time
-    return TaskRecord(
-        record.path,
-        record.name,
-        state,
-        event.value,
-        event.error,
-        attempts,
-        started,
-        finished,
-        event.reason,
-        event.cause,
-        event.cached,
-    )
+    facts = event.value, event.error, attempts, started, finished, event.reason, event.cause, event.cached
+    return TaskRecord(record.path, record.name, state, *facts)
 
 
 def fold(events: Iterable[Event]) -> dict[str, TaskRecord]:
