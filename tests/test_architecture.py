@@ -62,6 +62,11 @@ def test_only_plan_and_execution_know_the_compiled_core() -> None:
     assert importers <= {"plan", "execution"}
 
 
+def test_nobody_inside_imports_the_public_face() -> None:
+    importers = [p for p in SOURCES for n in ast.walk(parse(p)) if isinstance(n, ast.ImportFrom) and n.module == "orch"]
+    assert importers == []
+
+
 def test_imports_within_the_package_are_absolute() -> None:
     relative = [p for p in SOURCES for n in ast.walk(parse(p)) if isinstance(n, ast.ImportFrom) and n.level]
     assert relative == []
