@@ -1,5 +1,7 @@
 //! Nanoseconds since a run began, by the monotonic clock or set by hand.
 
+#![forbid(unsafe_code)]
+
 use std::time::Instant;
 
 /// Reads the monotonic clock until somebody sets the time; from then on only they move it.
@@ -14,6 +16,7 @@ impl Clock {
         Self { start: Instant::now(), manual: None }
     }
 
+    #[inline]
     pub(crate) fn now(&self) -> u64 {
         // 64 bits of nanoseconds are 584 years.
         self.manual.unwrap_or_else(|| self.start.elapsed().as_nanos() as u64)

@@ -22,6 +22,8 @@
 //! | [`Dag::new`] | `O(n + m log d)`, with `d` the largest number of edges of one node |
 //! | [`Dag::successors`], [`Dag::predecessors`] | `O(1)`, a borrowed slice |
 
+#![forbid(unsafe_code)]
+
 use std::fmt;
 
 use crate::order;
@@ -317,18 +319,18 @@ fn group(
 /// Sorts every list, keeps the first edge to each neighbour, and closes the gaps.
 fn sort_and_collapse(starts: &mut [u32], edges: &mut Vec<Edge>) {
     let (mut begin, mut kept) = (0, 0);
-    for node in 1..starts.len() {
-        let (end, first) = (starts[node] as usize, kept);
-        edges[begin..end].sort_unstable();
-        for at in begin..end {
+    for end in starts.iter_mut().skip(1) {
+        let first = kept;
+        edges[begin..*end as usize].sort_unstable();
+        for at in begin..*end as usize {
             let edge = edges[at];
             if kept == first || edges[kept - 1].node() != edge.node() {
                 edges[kept] = edge;
                 kept += 1;
             }
         }
-        starts[node] = kept as u32;
-        begin = end;
+        begin = *end as usize;
+        *end = kept as u32;
     }
     edges.truncate(kept);
 }

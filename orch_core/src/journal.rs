@@ -3,6 +3,8 @@
 //! Three columns, 13 bytes an entry. The cause of a skip is not among them: a node is skipped once, so
 //! its cause lies with the node.
 
+#![forbid(unsafe_code)]
+
 use crate::state::{Reason, State};
 
 /// The state number of an entry that the caller wrote with [`Schedule::note`](crate::Schedule::note).
@@ -45,6 +47,7 @@ impl Journal {
         self.tags.len()
     }
 
+    #[inline]
     pub(crate) fn push(&mut self, node: u32, state: State, reason: Reason, time: u64) {
         self.write(node, state as u8 | (reason as u8) << 4, time);
     }
@@ -53,6 +56,7 @@ impl Journal {
         self.write(node, NOTE, time);
     }
 
+    #[inline]
     fn write(&mut self, node: u32, tag: u8, time: u64) {
         self.times.push(time);
         self.nodes.push(node);

@@ -20,6 +20,8 @@
 //! backwards and scopes have exits. It keeps one byte a node if there are several lanes, one if a value
 //! is to be let go, four if there are several scopes, four if something has a limit, and 36 a scope.
 
+#![forbid(unsafe_code)]
+
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -381,7 +383,7 @@ pub(crate) fn check_length(
 }
 
 /// The column, or nothing if it says nothing but `usual`.
-fn squeeze<T: PartialEq>(column: Vec<T>, usual: T) -> Box<[T]> {
+fn squeeze<T: PartialEq + Copy>(column: Vec<T>, usual: T) -> Box<[T]> {
     if column.iter().all(|value| *value == usual) {
         return Box::default();
     }

@@ -8,6 +8,8 @@
 //! | [`MinSet::new`] | `O(n / 64)` |
 //! | [`MinSet::insert`], [`MinSet::pop`] | `O(log64 n)`: four steps for sixteen million numbers |
 
+#![forbid(unsafe_code)]
+
 /// Numbers below a fixed bound, taken out smallest first.
 #[derive(Debug)]
 pub(crate) struct MinSet {

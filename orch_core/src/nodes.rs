@@ -2,6 +2,8 @@
 //!
 //! Nine bytes a node at most: the causes are only kept once something did not succeed.
 
+#![forbid(unsafe_code)]
+
 use crate::dag::Edge;
 use crate::layout::Layout;
 use crate::state::{Cell, NONE, Reason, State, Verdict};

@@ -3,6 +3,8 @@
 //! All of it is iterative, linear, and the same on every machine: where there is a choice, the lower
 //! number comes first. (The smallest order costs a factor `log64 n` where edges point backwards.)
 
+#![forbid(unsafe_code)]
+
 use std::collections::VecDeque;
 
 use crate::dag::Dag;

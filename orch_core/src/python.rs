@@ -192,6 +192,9 @@ impl Scopes {
 
 // -- Schedule -----------------------------------------------------------------------------------
 
+/// An entry of the journal: node, state, reason, cause, time.
+type Row = (u32, u8, u8, u32, u64);
+
 const IDLE: i64 = -1;
 const REACT: i64 = -2;
 const BREATHE: i64 = -3;
@@ -278,7 +281,10 @@ impl Schedule {
     }
 
     fn breathe(&self) -> PyResult<()> {
-        self.with(|run| Ok(run.breathe()))
+        self.with(|run| {
+            run.breathe();
+            Ok(())
+        })
     }
 
     #[pyo3(signature = (lane=0))]
@@ -318,7 +324,10 @@ impl Schedule {
     }
 
     fn set_time(&self, nanoseconds: u64) -> PyResult<()> {
-        self.with(|run| Ok(run.set_time(nanoseconds)))
+        self.with(|run| {
+            run.set_time(nanoseconds);
+            Ok(())
+        })
     }
 
     fn now(&self) -> PyResult<u64> {
@@ -330,7 +339,7 @@ impl Schedule {
     }
 
     #[pyo3(signature = (start=0, stop=None))]
-    fn journal(&self, start: i64, stop: Option<i64>) -> PyResult<Vec<(u32, u8, u8, u32, u64)>> {
+    fn journal(&self, start: i64, stop: Option<i64>) -> PyResult<Vec<Row>> {
         let start = position("start", start)?;
         let stop = stop.map_or(Ok(usize::MAX), |stop| position("stop", stop))?;
         self.with(|run| Ok(run.journal(start, stop).map(row).collect()))
@@ -368,7 +377,7 @@ fn news(has_news: bool) -> i64 {
     if has_news { REACT } else { 0 }
 }
 
-fn row(entry: Entry) -> (u32, u8, u8, u32, u64) {
+fn row(entry: Entry) -> Row {
     (entry.node, entry.state, entry.reason, entry.cause, entry.time)
 }
 
@@ -420,7 +429,9 @@ fn column<T: Element>(name: &str, object: &Bound<'_, PyAny>) -> PyResult<Vec<T>>
     };
     PyUntypedBuffer::get(object).and_then(copy).map_err(|error| {
         let bits = 8 * size_of::<T>();
-        PyTypeError::new_err(format!("{name} is no buffer of {bits}-bit unsigned integers: {error}"))
+        PyTypeError::new_err(format!(
+            "{name} is no buffer of {bits}-bit unsigned integers: {error}"
+        ))
     })
 }
 

@@ -6,6 +6,8 @@
 //! Nothing is counted if every value is kept. Otherwise it is four bytes a node, and each data edge is
 //! visited once more in the course of a run.
 
+#![forbid(unsafe_code)]
+
 use crate::dag::Edge;
 use crate::layout::Layout;
 use crate::nodes::Nodes;

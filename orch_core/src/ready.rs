@@ -12,6 +12,8 @@
 //! |---|---|---|
 //! | [`Ready::push`], [`Ready::pop`] | `O(1)` | `O(log n)` |
 
+#![forbid(unsafe_code)]
+
 use std::collections::{BinaryHeap, VecDeque};
 
 use crate::layout::{Lane, Layout};
@@ -45,17 +47,18 @@ pub(crate) struct Ready {
 
 impl Ready {
     pub(crate) fn new(by_height: bool) -> Self {
-        let queue = || match by_height {
-            true => Queue::Heap(BinaryHeap::new()),
-            false => Queue::Fifo(VecDeque::new()),
+        let queue = || {
+            if by_height { Queue::Heap(BinaryHeap::new()) } else { Queue::Fifo(VecDeque::new()) }
         };
         Self { queues: [queue(), queue()], live: [0, 0] }
     }
 
+    #[inline]
     pub(crate) fn live(&self, lane: Lane) -> u32 {
         self.live[lane as usize]
     }
 
+    #[inline]
     pub(crate) fn push(&mut self, layout: &Layout, node: u32) {
         let lane = layout.kind(node).lane() as usize;
         self.live[lane] += 1;
@@ -66,6 +69,7 @@ impl Ready {
     }
 
     /// The next node or husk. Whoever gets a node calls [`Ready::forget`].
+    #[inline]
     pub(crate) fn pop(&mut self, lane: Lane) -> Option<u32> {
         match &mut self.queues[lane as usize] {
             Queue::Fifo(queue) => queue.pop_front(),
@@ -74,6 +78,7 @@ impl Ready {
     }
 
     /// A node of this lane is not waiting here any more.
+    #[inline]
     pub(crate) fn forget(&mut self, lane: Lane) {
         self.live[lane as usize] -= 1;
     }

@@ -32,6 +32,8 @@
 //! undisturbed run, 4 a node that waits in a queue, and 4 more each once something does not succeed and
 //! if values are to be let go.
 
+#![forbid(unsafe_code)]
+
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
@@ -164,6 +166,7 @@ impl Schedule {
         self.take_at(lane, self.clock.now())
     }
 
+    #[inline]
     fn take_at(&mut self, lane: Lane, now: u64) -> Next {
         if self.has_news() {
             Next::React
@@ -177,6 +180,7 @@ impl Schedule {
     }
 
     /// At least one node is given between two breaths, however slow the machine.
+    #[inline]
     fn must_breathe(&mut self, now: u64) -> bool {
         let (nodes, nanoseconds) = BREATH;
         let is_long = self.taken > 0 && now.saturating_sub(self.breathed) >= nanoseconds;
@@ -195,6 +199,7 @@ impl Schedule {
         nodes
     }
 
+    #[inline]
     fn start_next(&mut self, lane: Lane, now: u64) -> Option<u32> {
         while let Some(node) = self.ready.pop(lane) {
             if !self.nodes.cell(node).is_queued() {
@@ -209,6 +214,7 @@ impl Schedule {
         None
     }
 
+    #[inline]
     fn start(&mut self, node: u32, now: u64) {
         match self.nodes.state(node) {
             State::Retrying => self.retrying -= 1,
@@ -479,6 +485,7 @@ impl Schedule {
     /// # Errors
     ///
     /// [`Refusal::Node`] if there is no such node.
+    #[inline]
     pub fn state(&self, node: u32) -> Result<State, Refusal> {
         let nodes = self.nodes.len();
         self.nodes.get(node).map(crate::state::Cell::state).ok_or(Refusal::Node { node, nodes })
@@ -584,6 +591,7 @@ impl Schedule {
 
     // -- the machine ----------------------------------------------------------------------------
 
+    #[inline]
     fn check(&self, verb: Verb, node: u32) -> Result<(), Refusal> {
         let state = self.state(node)?;
         if self.layout.kind(node).is_join() {
@@ -597,17 +605,20 @@ impl Schedule {
         if (scope as usize) < scopes { Ok(()) } else { Err(Refusal::Scope { scope, scopes }) }
     }
 
+    #[inline]
     fn has_news(&self) -> bool {
         !self.drained.failed.is_empty() || !self.drained.released.is_empty()
     }
 
     /// A change of state that is not an end.
+    #[inline]
     fn enter(&mut self, node: u32, state: State, now: u64) {
         self.nodes.set(node, self.nodes.cell(node).with_state(state));
         self.journal.push(node, state, Reason::None, now);
     }
 
     /// Gives back what an open node holds: its slots if it runs, its place if it waits in a queue.
+    #[inline]
     fn leave(&mut self, node: u32) {
         let cell = self.nodes.cell(node);
         self.nodes.set(node, cell.with_state(cell.state()));
@@ -629,6 +640,7 @@ impl Schedule {
     }
 
     /// The end of a node, in its own books.
+    #[inline]
     fn close(&mut self, node: u32, verdict: Verdict, now: u64) {
         self.nodes.close(node, verdict);
         self.unsettled -= 1;
@@ -643,6 +655,7 @@ impl Schedule {
     }
 
     /// The end of a node, in the books of the others: successors, its scope, those it read.
+    #[inline]
     fn spread(&mut self, node: u32, verdict: Verdict) {
         let Self { layout, nodes, due, ready, .. } = self;
         for &edge in layout.dag().successors(node) {
@@ -658,6 +671,7 @@ impl Schedule {
     }
 
     /// A member of `scope` is settled, and perhaps the scope with it, and the one around it.
+    #[inline]
     fn leave_group(&mut self, mut scope: u32, mut verdict: Verdict) {
         loop {
             let group = &mut self.groups[scope as usize];
@@ -686,6 +700,7 @@ impl Schedule {
     }
 
     /// Settles what settles by itself, and what settles thereby.
+    #[inline]
     fn settle_due(&mut self, now: u64) {
         while let Some(node) = self.due.pop_front() {
             let verdict = self.own_verdict(node);

@@ -4,10 +4,12 @@
 //! range once, from left to right: that checks the nesting and tells each node its scope in `O(n + s)`,
 //! however deep the groups are nested.
 
+#![forbid(unsafe_code)]
+
 use crate::layout::{Kind, LayoutError, check_length};
 use crate::state::NONE;
 
-/// The scopes as columns, in preorder, the way [`Layout::new`] takes them.
+/// The scopes as columns, in preorder, the way [`Layout::new`](crate::Layout::new) takes them.
 #[derive(Clone, Copy, Debug)]
 pub struct Groups<'a> {
     /// The scope around each, [`NONE`] for scope 0.

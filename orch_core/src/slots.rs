@@ -20,6 +20,8 @@
 //! most `O(d log n)` in the long run, with `d` gates around a node. Lanes are kept apart so that a node
 //! waiting for a busy thread does not hold a slot that the event loop could use.
 
+#![forbid(unsafe_code)]
+
 use std::collections::BinaryHeap;
 
 use crate::layout::{Lane, Layout};

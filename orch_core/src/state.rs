@@ -8,6 +8,8 @@
 //! SUCCEEDED -> COMPENSATED                                          everything else is final
 //! ```
 
+#![forbid(unsafe_code)]
+
 use std::fmt;
 
 /// What stands for "no node" and "no scope" wherever a number is expected.
@@ -177,6 +179,7 @@ impl Verb {
         }
     }
 
+    #[inline]
     pub(crate) const fn allows(self, state: State) -> bool {
         let (mut mask, mut at) = (0, 0);
         while at < self.legal().len() {
