@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from types import NoneType
-from typing import Any, Final, Generic, NamedTuple, NoReturn, TypeVar, final
+from typing import Any, Final, Generic, NamedTuple, NoReturn, TypeVar, final, overload
 
 from orch.errors import close_matches, expect
 
@@ -49,9 +49,13 @@ class Context(Generic[T]):
 
     __slots__ = ("_attempt", "_data", "_metadata", "_run", "_sink", "_task")
 
-    def __init__(self, data: T = None, *, metadata: Mapping[str, Any] | None = None) -> None:  # type: ignore[assignment]  # Context() is Context[None]
+    @overload
+    def __init__(self: Context[None], data: None = None, *, metadata: Mapping[str, Any] | None = None) -> None: ...
+    @overload
+    def __init__(self, data: T, *, metadata: Mapping[str, Any] | None = None) -> None: ...
+    def __init__(self, data: Any = None, *, metadata: Mapping[str, Any] | None = None) -> None:
         expect("metadata", metadata, Mapping, NoneType)
-        self._data = data
+        self._data: T = data
         self._metadata = dict(metadata or ())
         self._run: _Run | None = None
         self._task: Callable[[], str] | None = None
@@ -121,12 +125,15 @@ class Context(Generic[T]):
         except AttributeError:
             if isinstance(data, Mapping) and name in data:
                 return data[name]
+            if hasattr(type(data), name):
+                raise  # a property of the data failed within: that is what went wrong
             raise AttributeError(self._unknown(name), name=name) from None
 
     def _unknown(self, name: str) -> str:
         data = self._data
         keys = [key for key in data if isinstance(key, str)] if isinstance(data, Mapping) else []
-        meant = " or ".join(map(repr, close_matches(name, [*keys, *dir(data), *dir(type(self))])))
+        public = [each for each in (*dir(data), *dir(Context)) if not each.startswith("_")]
+        meant = " or ".join(map(repr, close_matches(name, [*keys, *public])))
         cure = f"; did you mean {meant}?" if meant else ""
         return f"neither the Context nor its data ({type(data).__name__}) has {name!r}{cure}"
 

@@ -1,0 +1,216 @@
+"""Errors: their facts, their words, and that they travel."""
+
+import copy
+import pickle
+import traceback
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orch import errors
+from orch.errors import (
+    CycleError,
+    DefinitionError,
+    DuplicateNameError,
+    ForeignCancellationError,
+    InputError,
+    InternalError,
+    MissingDependencyError,
+    OrchError,
+    OutputError,
+    UnsupportedError,
+    WorkflowError,
+    close_matches,
+    combine,
+    expect,
+    inert,
+)
+
+EXAMPLES: dict[str, OrchError] = {
+    "cycle": CycleError(["a", "b", "a"]),
+    "duplicate": DuplicateNameError("a", ["x.py:1", "y.py:2"]),
+    "duplicate output": DuplicateNameError("a", ["x.py:1", "y.py:2"], output=True),
+    "missing": MissingDependencyError("load", "extrct", ["extract"]),
+    "missing without a match": MissingDependencyError("load", "q"),
+    "input": InputError(["a"], ["b"], ["c"], ["a", "c"], ["'a' is asked for by 'load'"]),
+    "no inputs": InputError(unexpected=["b"]),
+    "definition": DefinitionError("wrong"),
+    "several": combine([CycleError("aba"), MissingDependencyError("a", "b")]),
+    "workflow": WorkflowError("failed", [ValueError(1), KeyError("k")], {"the": "result"}),
+    "output": OutputError("split", ("a", "b"), "3 values"),
+    "foreign": ForeignCancellationError("cancelled by itself"),
+    "unsupported": UnsupportedError("no coroutine functions here"),
+    "internal": InternalError("cannot happen"),
+}
+
+
+@pytest.mark.parametrize("error", EXAMPLES.values(), ids=EXAMPLES)
+def test_errors_travel(error: OrchError) -> None:
+    error.add_note("a note")
+    for other in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
+        assert type(other) is type(error)
+        assert str(other) == str(error)
+        assert {name: repr(value) for name, value in vars(other).items()} == {
+            name: repr(value) for name, value in vars(error).items()
+        }
+        assert "".join(traceback.format_exception_only(other))
+
+
+def test_every_class_is_in_the_tree_drawn_at_the_top() -> None:
+    classes = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, OrchError)}
+
+    assert classes <= set(errors.__all__)
+    assert all(name in (errors.__doc__ or "") for name in classes)
+    assert classes <= {type(error).__name__ for error in EXAMPLES.values()} | {"OrchError"}
+
+
+def test_errors_are_what_else_they_are() -> None:
+    assert issubclass(DefinitionError, ValueError)
+    assert issubclass(UnsupportedError, RuntimeError)
+    assert issubclass(WorkflowError, ExceptionGroup)
+    for kind in (CycleError, DuplicateNameError, MissingDependencyError, InputError):
+        assert issubclass(kind, DefinitionError)
+
+
+@pytest.mark.parametrize(
+    "name,message",
+    [
+        ("cycle", "cycle: a → b → a (each needs the one before it): take out one of these dependencies"),
+        ("duplicate", "two steps are named 'a' (x.py:1, y.py:2): give one of them another name="),
+        ("duplicate output", "two steps give the output 'a' (x.py:1, y.py:2): give one of them another output="),
+        ("missing", "task 'load' depends on 'extrct', which is no step here; did you mean 'extract'?"),
+        (
+            "missing without a match",
+            "task 'load' depends on 'q', which is no step here: add that step, or take the name out of deps=",
+        ),
+        ("input", "missing input: 'a'; unexpected input: 'b'; inputs: 'a', 'c'; 'a' is asked for by 'load'"),
+        ("no inputs", "unexpected input: 'b'; it has no inputs"),
+        ("workflow", "failed (2 sub-exceptions)"),
+    ],
+)
+def test_messages_say_what_is_wrong_and_what_to_do(name: str, message: str) -> None:
+    assert str(EXAMPLES[name]) == message
+
+
+def test_a_long_cycle_is_cut_in_its_message_alone() -> None:
+    error = CycleError([str(i) for i in range(1000)])
+
+    assert "8 → 9 → … 980 more … → 990 → 991" in str(error)
+    assert len(error.path) == 1000
+
+
+def test_names_cannot_forge_lines() -> None:
+    name = "a\nb\x1b[31m\u202e"
+    for error in (
+        CycleError([name, name]),
+        DuplicateNameError(name, [name, name]),
+        MissingDependencyError(name, name, [name]),
+        InputError([name], [name], [name], [name]),
+        OutputError(name, [name], "nothing"),
+    ):
+        assert str(error).isprintable()
+
+
+# -- several problems --------------------------------------------------------------------------------------------------
+
+
+def test_one_problem_is_itself() -> None:
+    error = CycleError("aba")
+
+    assert combine([error]) is error
+    assert error.problems == (error,)
+
+
+def test_several_problems_are_one_error_in_their_order() -> None:
+    one, two, three = CycleError("aba"), MissingDependencyError("a", "b"), DefinitionError("c")
+
+    both = combine([one, combine([two, three])])
+
+    assert both.problems == (one, two, three)
+    assert str(both).splitlines() == ["3 problems:", f"  - {one}", f"  - {two}", "  - c"]
+
+
+def test_a_message_shows_a_hundred_problems() -> None:
+    error = combine([DefinitionError(str(i)) for i in range(1234)])
+
+    assert len(error.problems) == 1234
+    assert len(str(error).splitlines()) == 102
+    assert str(error).endswith("  - 99\n  and 1134 more")
+
+
+# -- WorkflowError -----------------------------------------------------------------------------------------------------
+
+
+def test_parts_of_a_workflow_error_keep_the_result() -> None:
+    error = WorkflowError("failed", [ValueError(1), KeyError("k")], result="result")
+
+    assert error.result == "result"
+    match, rest = error.split(ValueError)
+    assert isinstance(match, WorkflowError)
+    assert isinstance(rest, WorkflowError)
+    assert (match.result, rest.result) == ("result", "result")
+    caught: list[object] = []
+    try:
+        raise error
+    except* KeyError as group:
+        caught.append(group)
+    except* ValueError as group:
+        caught.append(group)
+    assert [type(group) for group in caught] == [WorkflowError] * 2
+
+
+# -- helpers -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name,candidates,expected",
+    [
+        ("extrct", ["load", "extract"], ("extract",)),
+        ("Extract", ["extract"], ("extract",)),
+        ("ulr", ["url", "timeout"], ("url",)),
+        ("loda", ["load", "lode", "loads"], ("lode", "load", "loads")),
+        ("a", ["b", "c"], ()),
+        ("abc", ["xyz", "abcdef"], ()),
+        ("t", ["t1", "t2", "t3", "t4"], ("t1", "t2", "t3")),
+        ("same", ["same", "same"], ("same",)),
+        ("x", [], ()),
+        ("", ["a"], ()),
+    ],
+    ids=range(10),
+)
+def test_close_matches(name: str, candidates: list[str], expected: tuple[str, ...]) -> None:
+    assert close_matches(name, candidates) == expected
+
+
+@given(st.text("abcdefgh", min_size=5, max_size=30), st.data())
+def test_a_name_with_two_typos_is_found(name: str, data: st.DataObject) -> None:
+    typed = name
+    for _ in range(data.draw(st.integers(0, 2))):
+        i, letter = data.draw(st.integers(0, len(typed))), data.draw(st.sampled_from("abcdexyz"))
+        typed = data.draw(
+            st.sampled_from(
+                [typed[:i] + letter + typed[i:], typed[:i] + typed[i + 1 :], typed[:i] + letter + typed[i + 1 :]]
+            )
+        )
+
+    assert close_matches(typed, ["zzzzzzzzzzzz", name]) == (name,)
+    assert close_matches(typed + "zzzz", [name]) == ()
+
+
+def test_long_names_are_no_trap() -> None:
+    long = "ab" * 500
+
+    assert close_matches(long, ["ba" * 500, f"x{long[1:]}"]) == (f"x{long[1:]}", "ba" * 500)
+
+
+def test_expect_names_field_expected_and_found() -> None:
+    expect("field", None, int, type(None))
+    with pytest.raises(TypeError) as caught:
+        expect("field", "x" * 1000, int, type(None))
+    assert str(caught.value) == f"field: expected int or None, found str ('{'x' * 99})"
+
+
+def test_inert_leaves_plain_text_alone() -> None:
+    assert inert("extract → größe") == "extract → größe"
+    assert inert("a\nb") == "'a\\nb'"
