@@ -214,12 +214,13 @@ impl Layout {
 
     /// The limited scopes around a task, innermost first, scope 0 left out.
     pub(crate) fn gates(&self, node: u32) -> impl Iterator<Item = u32> + '_ {
-        let first = self.scope(self.home(node)).gate;
-        std::iter::successors(Some(first), |gate| match self.scope(*gate).parent {
-            NONE => None,
-            parent => Some(self.scope(parent).gate),
+        let limited = |gate: u32| (gate != NONE).then_some(gate);
+        std::iter::successors(limited(self.scope(self.home(node)).gate), move |gate| {
+            match self.scope(*gate).parent {
+                NONE => None,
+                parent => limited(self.scope(parent).gate),
+            }
         })
-        .take_while(|gate| *gate != NONE)
     }
 
     /// For every node the length of the longest chain that has to follow, exits included.
