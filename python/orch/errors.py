@@ -24,6 +24,8 @@ from os.path import commonprefix
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Self
 
+from attrs import define, field
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -50,18 +52,18 @@ _PATH_SHOWN = 20  # names of a cycle in its message; `.path` has them all
 _TYPOS = 2  # edits within which a name counts as meant
 
 
+def _names(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(names)
+
+
 class OrchError(Exception):
     """Base of everything `orch` raises on its own behalf."""
 
 
 class DefinitionError(OrchError, ValueError):
-    """
-    A workflow cannot be run as it is written; nothing of it has run.
+    """A workflow cannot be run as it is written; nothing of it has run."""
 
-    Args:
-        message: What is wrong and what to do about it.
-        problems: The single problems, when this error stands for several (see `combine`).
-    """
+    _problems: tuple[DefinitionError, ...] = ()
 
     def __init__(self, message: str = "", problems: Iterable[DefinitionError] = ()) -> None:
         self._problems = tuple(problems)
@@ -73,10 +75,10 @@ class DefinitionError(OrchError, ValueError):
         return self._problems or (self,)
 
     def __str__(self) -> str:
-        """The sentence that says what is wrong and what to do."""
         return str(self.args[0])
 
 
+@define(eq=False, slots=False)
 class CycleError(DefinitionError):
     """
     Steps wait for one another in a circle.
@@ -85,21 +87,18 @@ class CycleError(DefinitionError):
     cycle: load → clean → load (each needs the one before it): take out one of these dependencies
     """
 
-    def __init__(self, path: Sequence[str]) -> None:
-        self._problems = ()
-        self.path = tuple(path)
-        """The circle from dependency to dependent, the first name repeated last."""
-        OrchError.__init__(self, self.path)
+    path: tuple[str, ...] = field(converter=_names)
+    """The circle from dependency to dependent, the first name repeated last."""
 
     def __str__(self) -> str:
-        names = list(self.path)
-        if len(names) > _PATH_SHOWN:
+        shown = list(map(inert, self.path))
+        if len(shown) > _PATH_SHOWN:
             half = _PATH_SHOWN // 2
-            names[half:-half] = [f"… {len(names) - 2 * half} more …"]
-        cure = "(each needs the one before it): take out one of these dependencies"
-        return f"cycle: {' → '.join(map(inert, names))} {cure}"
+            shown[half:-half] = [f"… {len(shown) - 2 * half} more …"]
+        return f"cycle: {' → '.join(shown)} (each needs the one before it): take out one of these dependencies"
 
 
+@define(eq=False, slots=False)
 class DuplicateNameError(DefinitionError):
     """
     One name stands for two things within one graph.
@@ -108,22 +107,19 @@ class DuplicateNameError(DefinitionError):
     two steps are named 'load' (etl.py:3, etl.py:9): give one of them another name=
     """
 
-    def __init__(self, name: str, places: Sequence[str], output: bool = False) -> None:  # noqa: FBT001, FBT002 (positional: errors must unpickle)
-        self._problems = ()
-        self.name = name
-        self.places = tuple(places)
-        """Where they are defined, as `file:line`; of outputs, with the names of the producers."""
-        self.output = output
-        """Whether the name is that of an output rather than of a step."""
-        OrchError.__init__(self, name, self.places, output)
+    name: str
+    places: tuple[str, ...] = field(converter=_names)
+    """Where they are defined, as `file:line`; of outputs, with the names of the producers."""
+    output: bool = False
+    """Whether the name is that of an output rather than of a step."""
 
     def __str__(self) -> str:
+        does, what = ("give the output", "output") if self.output else ("are named", "name")
         where = ", ".join(map(inert, self.places))
-        if self.output:
-            return f"two steps give the output {self.name!r} ({where}): give one of them another output="
-        return f"two steps are named {self.name!r} ({where}): give one of them another name="
+        return f"two steps {does} {self.name!r} ({where}): give one of them another {what}="
 
 
+@define(eq=False, slots=False)
 class MissingDependencyError(DefinitionError):
     """
     A step depends on a name that nothing carries.
@@ -132,19 +128,17 @@ class MissingDependencyError(DefinitionError):
     task 'load' depends on 'extrct', which is no step here; did you mean 'extract'?
     """
 
-    def __init__(self, task: str, missing: str, suggestions: Iterable[str] = ()) -> None:
-        self._problems = ()
-        self.task = task
-        self.missing = missing
-        self.suggestions = tuple(suggestions)
-        """Names that are close to the missing one, the closest first."""
-        OrchError.__init__(self, task, missing, self.suggestions)
+    task: str
+    missing: str
+    suggestions: tuple[str, ...] = field(default=(), converter=_names)
+    """Names that are close to the missing one, the closest first."""
 
     def __str__(self) -> str:
         cure = _meant(self.suggestions) or ": add that step, or take the name out of deps="
         return f"task {self.task!r} depends on {self.missing!r}, which is no step here{cure}"
 
 
+@define(eq=False, slots=False)
 class InputError(DefinitionError):
     """
     The inputs of a run do not fit its workflow: some are missing, some are not asked for.
@@ -153,33 +147,22 @@ class InputError(DefinitionError):
     missing input: 'rows'; unexpected input: 'urll' (did you mean 'url'?); inputs: 'rows', 'url'
     """
 
-    def __init__(
-        self,
-        missing: Iterable[str] = (),
-        unexpected: Iterable[str] = (),
-        suggestions: Iterable[str] = (),
-        known: Iterable[str] = (),
-        details: Iterable[str] = (),
-    ) -> None:
-        self._problems = ()
-        self.missing = tuple(missing)
-        self.unexpected = tuple(unexpected)
-        self.suggestions = tuple(suggestions)
-        """Names that were probably meant by the unexpected ones."""
-        self.known = tuple(known)
-        """All inputs of the workflow."""
-        self.details = tuple(details)
-        """Further sentences: which task needs an input, where a name is bound."""
-        OrchError.__init__(self, self.missing, self.unexpected, self.suggestions, self.known, self.details)
+    missing: tuple[str, ...] = field(default=(), converter=_names)
+    unexpected: tuple[str, ...] = field(default=(), converter=_names)
+    suggestions: tuple[str, ...] = field(default=(), converter=_names)
+    """Names that were probably meant by the unexpected ones."""
+    known: tuple[str, ...] = field(default=(), converter=_names)
+    """All inputs of the workflow."""
+    details: tuple[str, ...] = field(default=(), converter=_names)
+    """Further sentences: which task needs an input, where a name is bound."""
 
     def __str__(self) -> str:
-        parts = []
-        if self.missing:
-            parts.append(f"missing input: {_listed(self.missing)}")
+        parts = [f"inputs: {_listed(self.known)}" if self.known else "it has no inputs", *self.details]
         if self.unexpected:
-            parts.append(f"unexpected input: {', '.join(map(self._unexpected, self.unexpected[:_SHOWN]))}")
-        parts.append(f"inputs: {_listed(self.known)}" if self.known else "it has no inputs")
-        return "; ".join((*parts, *self.details))
+            parts.insert(0, f"unexpected input: {', '.join(map(self._unexpected, self.unexpected[:_SHOWN]))}")
+        if self.missing:
+            parts.insert(0, f"missing input: {_listed(self.missing)}")
+        return "; ".join(parts)
 
     def _unexpected(self, name: str) -> str:
         meant = _meant(close_matches(name, self.suggestions))
@@ -211,6 +194,7 @@ class WorkflowError(OrchError, ExceptionGroup[Exception]):
         return WorkflowError(self.message, excs, self.result)
 
 
+@define(eq=False, slots=False)
 class OutputError(OrchError, ValueError):
     """
     A task with several outputs did not return one value for each.
@@ -219,12 +203,10 @@ class OutputError(OrchError, ValueError):
     task 'split': expected 2 outputs ('head', 'tail'), got 3 values: return a tuple with one value for each output
     """
 
-    def __init__(self, task: str, outputs: Sequence[str], found: str) -> None:
-        self.task = task
-        self.outputs = tuple(outputs)
-        self.found = found
-        """What came instead, in words."""
-        super().__init__(task, self.outputs, found)
+    task: str
+    outputs: tuple[str, ...] = field(converter=_names)
+    found: str
+    """What came instead, in words."""
 
     def __str__(self) -> str:
         expected = f"expected {len(self.outputs)} outputs ({_listed(self.outputs)})"

@@ -1,7 +1,7 @@
 """Definitions: what is to be run, as inert values. No method here runs anything or does I/O."""
 
-from orch.definition._graph import Graph, outputs_of
-from orch.definition._group import Group, Parallel, Sequence, walk
+from orch.definition._graph import Graph
+from orch.definition._group import Group, Parallel, Sequence
 from orch.definition._signature import EMPTY, Parameter, Signature
 from orch.definition._task import Task, TaskOptions, Workflow, task
 
@@ -16,7 +16,5 @@ __all__ = (
     "Task",
     "TaskOptions",
     "Workflow",
-    "outputs_of",
     "task",
-    "walk",
 )

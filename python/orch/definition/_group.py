@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from types import NoneType
 from typing import Any, ClassVar, Literal
 
@@ -13,18 +14,16 @@ from orch.definition._task import Task, Workflow, same
 from orch.errors import DefinitionError, combine, expect
 from orch.policies import FailureStrategy, Strategy
 
-__all__ = ("Group", "Parallel", "Sequence", "walk")
+__all__ = ("Group", "Parallel", "Sequence")
 
 Step = Workflow | Callable[..., Any]
 
 
 def _check_limit(_group: Any, _field: Any, limit: Any) -> None:
-    if limit is None:
-        return
-    expect("limit", limit, int, NoneType)
     if isinstance(limit, bool):
         raise TypeError(f"limit: expected int or None, found {limit}")
-    if limit < 1:
+    expect("limit", limit, int, NoneType)
+    if limit is not None and limit < 1:
         raise ValueError(f"limit: expected at least 1, found {limit}")
 
 
@@ -67,9 +66,8 @@ class Group(Workflow):
         return []
 
     def _alike(self, other: Group) -> bool:
-        return (self.name, self.limit, len(self.steps)) == (other.name, other.limit, len(other.steps)) and same(
-            self.on_failure, other.on_failure
-        )
+        same_size = len(self.steps) == len(other.steps)
+        return same_size and same((self.name, self.limit, self.on_failure), (other.name, other.limit, other.on_failure))
 
     def _inside(self) -> tuple[Workflow, ...]:
         return self.steps
@@ -81,7 +79,8 @@ class Group(Workflow):
         return ", 1 step" if len(self.steps) == 1 else f", {len(self.steps)} steps"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (type(self), self.steps, self.name, self.on_failure, self.limit)
+        make = functools.partial(type(self), name=self.name, on_failure=self.on_failure, limit=self.limit)
+        return make, self.steps
 
 
 class Sequence(Group):
@@ -108,21 +107,6 @@ class Parallel(Group):
     kind = "parallel"
 
 
-def walk(workflow: Workflow) -> Iterator[tuple[int, Workflow]]:
-    """
-    Visit a workflow and everything nested in it, each with its depth, parents first, in order of definition.
-
-    >>> [(depth, each.name) for depth, each in walk(Sequence(len, Parallel(sum, any)))]
-    [(0, 'sequence'), (1, 'len'), (1, 'parallel'), (2, 'sum'), (2, 'any')]
-    """
-    todo = [(0, workflow)]
-    while todo:
-        depth, here = todo.pop()
-        yield depth, here
-        if isinstance(here, Group):
-            todo += [(depth + 1, step) for step in reversed(here.steps)]
-
-
 def _workflows(kind: str, steps: tuple[Any, ...]) -> tuple[Workflow, ...]:
     if len(steps) == 1 and isinstance(steps[0], Iterable) and not isinstance(steps[0], str) and not callable(steps[0]):
         steps = tuple(steps[0])
@@ -136,7 +120,3 @@ def _workflows(kind: str, steps: tuple[Any, ...]) -> tuple[Workflow, ...]:
             kind_of_error = TypeError if isinstance(error, TypeError) else ValueError
             raise kind_of_error(f"step {i} of {kind}: {error}") from None
     return tuple(workflows)
-
-
-def _restored(kind: type[Group], steps: tuple[Workflow, ...], name: str, on_failure: Any, limit: int | None) -> Group:
-    return kind(*steps, name=name, on_failure=on_failure, limit=limit)

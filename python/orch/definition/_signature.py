@@ -166,19 +166,16 @@ def _kind_of(fn: object, flags: int) -> Kind:
     return "coroutine" if flags & _COROUTINE else "plain"
 
 
+def _annotations(fn: FunctionType) -> Mapping[str, Any]:
+    if sys.version_info >= (3, 14):  # they are evaluated late there, and what cannot be must not stop us
+        return annotationlib.get_annotations(fn, format=annotationlib.Format.FORWARDREF)
+    return fn.__annotations__
+
+
 def _inspected(fn: Callable[..., Any]) -> inspect.Signature:
-    if sys.version_info >= (3, 14):  # annotations are evaluated late there, and what cannot be must not stop us
+    if sys.version_info >= (3, 14):
         return inspect.signature(fn, annotation_format=annotationlib.Format.FORWARDREF)
     return inspect.signature(fn)
-
-
-def _annotations(fn: FunctionType) -> Mapping[str, Any]:
-    if sys.version_info >= (3, 14):
-        try:
-            return fn.__annotations__
-        except Exception:  # noqa: BLE001  (an annotation is any expression)
-            return annotationlib.get_annotations(fn, format=annotationlib.Format.FORWARDREF)
-    return fn.__annotations__
 
 
 def home_of(fn: Any) -> FunctionType | None:

@@ -32,22 +32,13 @@ _SHOWN: Final = 60  # characters of a name in a repr
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
-def of_type(*types: type) -> Any:
-    """Make the check of a field that takes values of these types alone."""
-
-    def check(_: object, field: Any, value: object) -> None:
-        expect(field.name, value, *types)
-
-    return check
-
-
 def checked_name(name: Any, what: str = "name") -> str:
     """Let a usable name through: any text of 1 to 1 000 characters without NUL."""
     expect(what, name, str)
     if not name or len(name) > _LONGEST_NAME or "\0" in name:
         found = "NUL in it" if "\0" in name else f"{len(name)} characters"
         raise ValueError(f"{what}: expected a text of 1 to {_LONGEST_NAME} characters without NUL, found {found}")
-    return str(name)
+    return str.__str__(name)  # not a subclass, which may show itself as it likes
 
 
 @frozen(eq=False, repr=False)
@@ -63,16 +54,13 @@ class Workflow:
     _plan: Any = field(init=False, default=None)
     # What orch.plan makes of it once, kept here for the next run: no part of the value.
 
-    def _alike(self, other: Any) -> bool:
-        """Compare all but the workflows inside."""
-        raise NotImplementedError
+    if TYPE_CHECKING:  # attrs makes one for each kind, with its fields as parameters; pyright does not know
 
-    def _inside(self) -> Sequence[Workflow]:
-        """List the workflows this one is made of."""
-        raise NotImplementedError
+        def __attrs_init__(self, *args: Any, **kwargs: Any) -> None: ...
 
     def __eq__(self, other: object) -> bool:
-        # With a stack of its own: workflows nest deeper than Python recurses.
+        # With a stack of its own: workflows nest deeper than Python recurses. Each kind knows the workflows `_inside`,
+        # and whether another one is `_alike` in everything else.
         pairs: list[tuple[Any, Any]] = [(self, other)]
         seen = set()
         while pairs:
@@ -175,9 +163,9 @@ class Task(Workflow, Generic[P, R]):
     """As given: one name, several, or None for the task's own."""
     deps: tuple[str | Workflow, ...] = field(converter=_deps)
     """As given; a function stands as the `Task` made of it."""
-    thread: bool | None = field(validator=of_type(bool, NoneType))
-    retain: bool = field(validator=of_type(bool))
-    description: str | None = field(validator=of_type(str, NoneType))
+    thread: bool | None = field(validator=lambda _, at, value: expect(at.name, value, bool, NoneType))
+    retain: bool = field(validator=lambda _, at, value: expect(at.name, value, bool))
+    description: str | None = field(validator=lambda _, at, value: expect(at.name, value, str, NoneType))
     fn: Callable[P, R]
     bound: Mapping[str, Any]
     """Bound values by name of parameter, or of a keyword that goes into `**kwargs`."""
@@ -258,7 +246,7 @@ class Task(Workflow, Generic[P, R]):
             raise TypeError(f"{self.name}() got multiple values for {', '.join(map(repr, sorted(twice)))}")
         values = {**self.bound, **given, **kwargs}
         args_, kwargs_ = self.signature.arguments(values, (*self.extra, *args[len(free) :]))
-        return self.fn(*args_, **kwargs_)
+        return cast("Callable[..., R]", self.fn)(*args_, **kwargs_)
 
     def _options(self) -> TaskOptions:
         return {name: getattr(self, name) for name in _OPTIONS}  # type: ignore[return-value]
