@@ -16,7 +16,7 @@ ARGS   ?=
 BIN    := $(abspath $(VENV))/bin
 PY     := $(BIN)/python
 PIP    := $(PY) -m pip --quiet --disable-pip-version-check
-TYPED  := python/orch $(wildcard tests examples benches)
+TYPED  := python/orch $(foreach folder,tests examples benches,$(if $(wildcard $(folder)/*.py),$(folder)))
 CRATE  := Cargo.toml Cargo.lock $(shell find orch_core -name target -prune -o -type f -print 2>/dev/null)
 NATIVE := $(wildcard python/orch/_core.*.so)
 
