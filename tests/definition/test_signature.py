@@ -239,6 +239,8 @@ FORMS = [
     ("'('", False),
     ("''", False),
     ("Loop", False),
+    ("'Context ]'", False),
+    ("'Context and Context'", False),
 ]
 
 
@@ -341,6 +343,16 @@ def test_the_annotations_of_every_kind_of_callable_are_read() -> None:
     ]
 
     assert [[p.context for p in signature_of(each).parameters][-1] for each in callables] == [True] * 5
+
+
+def test_a_signature_without_a_function_behind_it() -> None:
+    class Foreign:
+        __call__ = len
+        __signature__ = inspect.Signature(
+            [inspect.Parameter("c", inspect.Parameter.KEYWORD_ONLY, annotation="Context")]
+        )
+
+    assert signature_of(Foreign()).parameters == (Parameter("c", True, EMPTY, True, False, keyword_only=True),)  # noqa: FBT003
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="syntax of 3.12")

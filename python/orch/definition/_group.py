@@ -72,8 +72,8 @@ class Group(Workflow):
     def _inside(self) -> tuple[Workflow, ...]:
         return self.steps
 
-    def __hash__(self) -> int:
-        return hash((self.kind, self.name, self.limit, *(step.name for step in self.steps)))
+    def _values(self) -> list[Any]:
+        return [self.limit, *(step.name for step in self.steps)]
 
     def _details(self) -> str:
         return ", 1 step" if len(self.steps) == 1 else f", {len(self.steps)} steps"

@@ -104,7 +104,7 @@ def _from_code(fn: FunctionType) -> tuple[Parameter, ...]:
     total = positional + code.co_kwonlyargcount
     annotations = _annotations(fn)
     contexts = _contexts(annotations, fn) if annotations else ()
-    defaults = _defaults(fn, names[:positional]) if fn.__defaults__ or fn.__kwdefaults__ else _NOTHING
+    defaults = _defaults(fn, names[:positional])
     parameters = []
     for i, name in enumerate(names[:total]):
         default = defaults.get(name, EMPTY)
@@ -123,7 +123,8 @@ _new = tuple.__new__
 
 
 def _defaults(fn: FunctionType, positional: Sequence[str]) -> Mapping[str, Any]:
-    values = fn.__defaults__ or ()
+    if not (values := fn.__defaults__):
+        return fn.__kwdefaults__ or _NOTHING
     return {**dict(zip(positional[len(positional) - len(values) :], values, strict=True)), **(fn.__kwdefaults__ or {})}
 
 
@@ -194,7 +195,11 @@ def home_of(fn: Any) -> FunctionType | None:
 
 
 def _contexts(annotations: Mapping[str, Any], home: FunctionType | None) -> list[str]:
-    return [name for name, each in annotations.items() if _means_context(each, home)]
+    found = []
+    for name, each in annotations.items():
+        if each is Context or (type(each) is not type and _means_context(each, home)):  # most are classes: no call
+            found.append(name)
+    return found
 
 
 def _means_context(annotation: Any, home: FunctionType | None, depth: int = _DEPTH) -> bool:
@@ -217,7 +222,10 @@ def _means_context(annotation: Any, home: FunctionType | None, depth: int = _DEP
 
 def _text_means_context(text: str, home: FunctionType | None, depth: int) -> bool:
     """Ask of each name in the text whether it could be; only then look at how the text is built."""
-    if not any(_name_means_context(name, home, depth) for name in _names(text)):
+    for name in _names(text):
+        if _name_means_context(name, home, depth):
+            break
+    else:
         return False
     try:
         return _tree_means_context(ast.parse(text.strip(), mode="eval").body, home, depth - 1)
@@ -226,46 +234,46 @@ def _text_means_context(text: str, home: FunctionType | None, depth: int) -> boo
 
 
 @functools.lru_cache(1024)
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(_NAME.findall(text))
+def _names(text: str) -> tuple[list[str], ...]:
+    return tuple(name.split(".") for name in _NAME.findall(text))
 
 
 def _tree_means_context(tree: ast.expr, home: FunctionType | None, depth: int) -> bool:
     match tree:
         case ast.Name() | ast.Attribute():
-            return _name_means_context(ast.unparse(tree), home, depth)
+            return _name_means_context(ast.unparse(tree).split("."), home, depth)
         case ast.Constant(value=str(text)):
             return depth > 0 and _text_means_context(text, home, depth)
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
             return _tree_means_context(left, home, depth) or _tree_means_context(right, home, depth)
         case ast.Subscript(value=head, slice=inner):
             items = inner.elts if isinstance(inner, ast.Tuple) else [inner]
-            wrapper = _wrapper(ast.unparse(head), home)
+            wrapper = _wrapper(ast.unparse(head).split("."), home)
             items = [head] if wrapper is None else items[:1] if wrapper is Annotated else items
             return any(_tree_means_context(each, home, depth) for each in items)
         case _:
             return False
 
 
-def _wrapper(name: str, home: FunctionType | None) -> Any:
+def _wrapper(name: list[str], home: FunctionType | None) -> Any:
     value = _look_up(name, home)
     if value is EMPTY:
-        return _WRAPPERS.get(name.rpartition(".")[2])
+        return _WRAPPERS.get(name[-1])
     return value if any(value is each for each in _WRAPPERS.values()) else None
 
 
-def _name_means_context(name: str, home: FunctionType | None, depth: int) -> bool:
+def _name_means_context(name: list[str], home: FunctionType | None, depth: int) -> bool:
     value = _look_up(name, home)
     if value is EMPTY:
-        return name.rpartition(".")[2] == "Context"
-    return _means_context(value, home, depth - 1)
+        return name[-1] == "Context"
+    return value is Context or (type(value) is not type and _means_context(value, home, depth - 1))
 
 
-def _look_up(dotted: str, home: FunctionType | None) -> Any:
+def _look_up(dotted: list[str], home: FunctionType | None) -> Any:
     """Find what a name stands for in the function; `EMPTY` if that cannot be said without running the user's code."""
     if home is None:
         return EMPTY
-    first, *rest = dotted.split(".")
+    first, *rest = dotted
     value = home.__globals__.get(first, EMPTY)
     if home.__closure__ and first in home.__code__.co_freevars:
         with contextlib.suppress(ValueError):  # not assigned yet

@@ -57,10 +57,11 @@ class Workflow:
     if TYPE_CHECKING:  # attrs makes one for each kind, with its fields as parameters; pyright does not know
 
         def __attrs_init__(self, *args: Any, **kwargs: Any) -> None: ...
+        def _values(self) -> list[Any]: ...
 
     def __eq__(self, other: object) -> bool:
         # With a stack of its own: workflows nest deeper than Python recurses. Each kind knows the workflows `_inside`,
-        # and whether another one is `_alike` in everything else.
+        # whether another one is `_alike` in everything else, and its own `_values`, for the hash.
         pairs: list[tuple[Any, Any]] = [(self, other)]
         seen = set()
         while pairs:
@@ -74,7 +75,7 @@ class Workflow:
         return True
 
     def __hash__(self) -> int:
-        return hash((type(self), self.name))
+        return hash((type(self), self.name, *map(_hash, self._values())))
 
     def __copy__(self) -> Self:
         return self
@@ -266,9 +267,6 @@ class Task(Workflow, Generic[P, R]):
 
     def _inside(self) -> Sequence[Workflow]:
         return [dep for dep in self.deps if isinstance(dep, Workflow)]
-
-    def __hash__(self) -> int:
-        return hash((self.name, self.output, *map(_hash, self._values())))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (_reference(self.fn), self._options(), dict(self.bound), self.extra)
