@@ -381,6 +381,6 @@ def test_builtins_that_do_not_must_have_their_values_bound() -> None:
     with pytest.raises(TypeError, match=r"'int' does not say what it takes: bind its values, Task\(int, …\), or wrap"):
         Task(int)
 
-    assert Task(int, "12")() == 12
+    assert Task(int, "12")() == Task(functools.partial(int, "12"))() == 12
     made: Task[..., Any] = Task(dict, a=1)
     assert made(b=2) == {"a": 1, "b": 2}

@@ -329,7 +329,7 @@ def _signature(fn: Callable[..., Any], *, bound: bool) -> Signature:
     try:
         return signature_of(fn)
     except ValueError:
-        if bound:
+        if bound or isinstance(fn, functools.partial):
             return opaque()
         name = callable_name(fn)
         cure = f"bind its values, Task({name}, …), or wrap it, lambda value: {name}(value)"
