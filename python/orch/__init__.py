@@ -1,25 +1,45 @@
 """
-`orch` runs workflows of ordinary Python functions inside one process, under structured concurrency, on asyncio or trio.
+Workflows of ordinary Python functions, inside one process, under structured concurrency, on asyncio or trio.
 
-Define with `task`, `Sequence`, `Parallel` and `Graph`; everything below is one public name each, documented where it is.
+Define with `task`, `Sequence`, `Parallel` and `Graph`; run with `run`, `AsyncRunner` or `Runner`; know with
+`RunResult` and events. Everything below is one public name each, documented where it is.
 """
 
+from orch import errors, event, plan, runners, subscribers, views
 from orch.context import Context
 from orch.definition import Graph, Parallel, Sequence, Task, Workflow, task
 from orch.errors import CycleError, DefinitionError, OrchError, WorkflowError
+from orch.event import Event, EventBus, State, event_bus
 from orch.policies import FailureStrategy
+from orch.result import RunResult, TaskRecord
+from orch.runners import AsyncRunner, Runner, run
 
 __all__ = (
+    "AsyncRunner",
     "Context",
     "CycleError",
     "DefinitionError",
+    "Event",
+    "EventBus",
     "FailureStrategy",
     "Graph",
     "OrchError",
     "Parallel",
+    "RunResult",
+    "Runner",
     "Sequence",
+    "State",
     "Task",
+    "TaskRecord",
     "Workflow",
     "WorkflowError",
+    "errors",
+    "event",
+    "event_bus",
+    "plan",
+    "run",
+    "runners",
+    "subscribers",
     "task",
+    "views",
 )

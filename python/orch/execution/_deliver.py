@@ -1,0 +1,167 @@
+"""
+Delivery: every subscriber gets every event, in order, before the run returns.
+
+Events are built once, into one log that all readers share; each subscriber has a task of its own with a cursor on
+it, so that a slow one holds up nobody but, when it is ten thousand events behind, the run. What all have read is
+forgotten. A handler that raises is reported once, and detached after ten errors. Readers are shielded: an event of
+a cancelled run is delivered too, within the grace that the run allows.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import attrs
+from anyio import CancelScope, current_time
+from anyio import Event as Signal
+from anyio.lowlevel import checkpoint
+
+from orch.event import Event, EventBus, Subscription, subscriptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from anyio.abc import TaskGroup
+
+    from orch.execution._trace import Decoder
+
+__all__ = ("Delivery",)
+
+_logger = logging.getLogger("orch")
+
+CAPACITY = 10_000
+"""How many events a subscriber may be behind before the run waits for it."""
+
+MOST_ERRORS = 10
+"""After so many errors a subscriber gets nothing more."""
+
+_BATCH = 256  # events handed to a handler that never waits, before others get their turn
+_TRIM = 1_024  # events read by everybody before they are forgotten together
+
+
+@attrs.define(eq=False)
+class _Reader:
+    subscription: Subscription
+    cursor: int
+    bus: EventBus | None = None
+    errors: int = 0
+    scope: CancelScope = attrs.field(factory=lambda: CancelScope(shield=True))
+
+    def wants(self, event: Event) -> bool:
+        if self.bus is not None and self.subscription not in self.bus.subscriptions:
+            return False
+        return self.errors < MOST_ERRORS and self.subscription.accepts(event)
+
+
+class Delivery:
+    """The log of one run and its readers. `publish` is called by whoever has something new, and never waits."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        subscribers: Iterable[object],
+        group: TaskGroup,
+        on_error: Callable[[Exception], object] | None = None,
+    ) -> None:
+        everybody = list(subscribers)
+        self._decoder = decoder
+        self._buses: dict[EventBus, tuple[Subscription, ...]] = dict.fromkeys(
+            (each for each in everybody if isinstance(each, EventBus)), ()
+        )
+        self._group = group
+        self._on_error = on_error
+        self._log: list[Event] = [decoder.begin()]
+        self._forgotten = 0
+        self._readers: list[_Reader] = []
+        self._more, self._less = Signal(), Signal()
+        self._closed = False
+        for each in subscriptions(each for each in everybody if not isinstance(each, EventBus)):
+            self._start(_Reader(each, 0))
+        self._listen(0)
+
+    # -- the side of the run ---------------------------------------------------------------------------------------
+
+    def publish(self) -> None:
+        """Put what has happened into the log and wake the readers."""
+        new = self._decoder.advance()
+        if new:
+            self._listen(self._end)
+            self._append(new)
+
+    async def room(self) -> None:
+        """Wait until no reader is further behind than its capacity."""
+        while any(self._end - reader.cursor > CAPACITY for reader in self._readers):
+            self._less = Signal()
+            await self._less.wait()
+
+    def close(self, grace: float) -> None:
+        """Add the last events; readers end when they have delivered them, and at the latest after the grace."""
+        self.publish()
+        self._closed = True
+        self._append([self._decoder.end()])
+        for reader in self._readers:
+            reader.scope.deadline = current_time() + grace
+
+    def _append(self, events: list[Event]) -> None:
+        self._log += events
+        self._more.set()
+        self._more = Signal()
+
+    @property
+    def _end(self) -> int:
+        return self._forgotten + len(self._log)
+
+    def _listen(self, cursor: int) -> None:
+        """Follow the buses: who has come since gets what happens from now on."""
+        for bus, known in self._buses.items():
+            if bus.subscriptions is not known:
+                self._buses[bus] = bus.subscriptions
+                for each in bus.subscriptions:
+                    if each not in known:
+                        self._start(_Reader(each, cursor, bus))
+
+    def _start(self, reader: _Reader) -> None:
+        self._readers.append(reader)
+        self._group.start_soon(self._read, reader)
+
+    # -- the side of the subscribers -------------------------------------------------------------------------------
+
+    async def _read(self, reader: _Reader) -> None:
+        with reader.scope:
+            while True:
+                while reader.cursor < self._end:
+                    await self._hand(reader, self._log[reader.cursor - self._forgotten])
+                    reader.cursor += 1
+                    if reader.cursor % _BATCH == 0:
+                        self._forget()
+                        await checkpoint()
+                self._less.set()
+                if self._closed:
+                    return
+                await self._more.wait()
+
+    async def _hand(self, reader: _Reader, event: Event) -> None:
+        if not reader.wants(event):
+            return
+        try:
+            outcome = reader.subscription.handler(event)
+            if hasattr(type(outcome), "__await__"):
+                await outcome  # type: ignore[misc]
+        except Exception as error:  # noqa: BLE001 (a watcher cannot hurt the run)
+            self._failed(reader, error)
+
+    def _failed(self, reader: _Reader, error: Exception) -> None:
+        reader.errors += 1
+        if reader.errors == 1:
+            _logger.error("subscriber %r raised; the run goes on", reader.subscription.handler, exc_info=error)
+        elif reader.errors == MOST_ERRORS:
+            _logger.error("subscriber %r is detached after %d errors", reader.subscription.handler, MOST_ERRORS)
+        if self._on_error is not None:
+            self._on_error(error)
+
+    def _forget(self) -> None:
+        read = min(reader.cursor for reader in self._readers) - self._forgotten
+        if read >= _TRIM:
+            del self._log[:read]
+            self._forgotten += read
