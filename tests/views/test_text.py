@@ -1,0 +1,172 @@
+import pickle
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+import orch
+from orch import Graph, Parallel, Sequence, Task, plan
+from orch.views import to_text
+from tests.views.hostile import names
+
+
+async def one() -> int:
+    return 1
+
+
+async def two(one: int) -> int:
+    return one + 1
+
+
+async def both(one: int, two: int) -> int:
+    return one + two
+
+
+async def boom(two: int) -> None:
+    raise ValueError("no\nway")
+
+
+async def never(boom: None) -> None: ...
+
+
+def lines(workflow: object) -> list[str]:
+    return to_text(workflow).split("\n")  # type: ignore[arg-type]
+
+
+# -- definitions -------------------------------------------------------------------------------------------------------
+
+
+def test_a_graph_shows_whose_values_each_step_needs() -> None:
+    assert lines(Graph(one, two, both, name="etl")) == [
+        "etl (graph)",
+        "├─ one",
+        "├─ two ← one",
+        "└─ both ← one, two",
+    ]
+
+
+def test_dependencies_are_shown_in_whatever_order_steps_are_defined() -> None:
+    graph = Graph(Task(one, name="late", deps=["early"]), Task(one, name="early"))
+    assert lines(graph)[1:] == ["├─ late ← early", "└─ early"]
+
+
+def test_groups_show_what_is_not_as_everybody_expects() -> None:
+    inner = Parallel(one, limit=3, on_failure="continue", name="fan")
+    assert lines(Sequence(inner)) == ["sequence", "└─ fan (parallel, limit 3, on_failure continue)", "   └─ one"]
+
+
+def test_a_strategy_of_ones_own_is_shown_by_its_type() -> None:
+    class Lenient:
+        def on_failure(self, _event: object, _group: object) -> orch.FailureStrategy:
+            return orch.FailureStrategy.CONTINUE
+
+    assert lines(Parallel(one, on_failure=Lenient()))[0] == "parallel (on_failure Lenient)"
+
+
+def test_branches_go_on_beside_nested_steps() -> None:
+    nested = Sequence(Parallel(Task(one, name="a"), Task(one, name="b")), Sequence(Task(one, name="c")), name="outer")
+    assert lines(nested) == [
+        "outer (sequence)",
+        "├─ parallel",
+        "│  ├─ a",
+        "│  └─ b",
+        "└─ sequence",
+        "   └─ c",
+    ]
+
+
+def test_an_object_that_occurs_again_is_marked() -> None:
+    step = Task(one)
+    pair = Parallel(step, name="pair")
+    shown = lines(Parallel(pair, pair, Task(one, name="other")))
+    assert [line for line in shown if line.endswith("[shared]")] == [
+        "├─ pair#2 (parallel) [shared]",
+        "│  └─ one [shared]",
+    ]
+
+
+def test_outputs_and_repeated_names_are_those_to_ask_a_result_for() -> None:
+    parts = Task(lambda: (1, 2), name="split", output=("left", "right"))
+    assert lines(Parallel(parts, one, one))[1:] == ["├─ split (gives left, right)", "├─ one", "└─ one#2"]
+
+
+def test_a_step_further_out_is_named_as_one_beside() -> None:
+    outer = Graph(Task(one), Parallel(Task(two), name="inner"))
+    assert lines(outer)[-1] == "   └─ two ← one"
+    deep = Sequence(Sequence(Parallel(Task(one), name="first"), name="outer"), Task(two, deps=["outer"]))
+    assert lines(deep)[-1] == "└─ two ← outer"
+
+
+def test_many_dependencies_are_counted() -> None:
+    sources = [Task(one, name=f"s{k}") for k in range(20)]
+    assert lines(Graph(*sources, Task(one, name="sink", deps=sources)))[-1].endswith("s6, s7 and 12 more")
+
+
+def test_a_plan_and_a_function_are_workflows_too() -> None:
+    assert lines(plan.compile(Sequence(one))) == ["sequence", "└─ one"]
+    assert lines(one) == ["one"]
+
+
+def test_an_empty_group_is_one_line() -> None:
+    assert lines(Sequence(Parallel(), one)) == ["sequence", "├─ parallel", "└─ one"]
+
+
+def test_any_depth_of_nesting_is_drawn_in_bounded_width() -> None:
+    deep = Task(one)
+    for _ in range(10_000):
+        deep = Sequence(deep)  # type: ignore[assignment]
+    shown = lines(deep)
+    assert len(shown) == 10_001
+    assert shown[-1].strip() == "└─ (level 10000) one"
+    assert max(map(len, shown)) < 120
+
+
+@given(st.lists(names, min_size=1, max_size=6))
+def test_whatever_the_names_a_step_is_one_printable_line(given_names: list[str]) -> None:
+    group = Parallel(*(Task(one, name=name, output=name) for name in given_names), name=given_names[0])
+    shown = lines(group)
+    assert len(shown) == 1 + len(given_names)
+    assert all(line.isprintable() for line in shown)
+
+
+# -- results -----------------------------------------------------------------------------------------------------------
+
+
+async def failed() -> orch.RunResult:
+    workflow = Graph(one, two, boom, never, name="job", on_failure="continue")
+    return await orch.run(workflow, raise_on_failure=False)
+
+
+async def test_a_result_shows_what_became_of_each_step() -> None:
+    shown = lines(await failed())
+    assert [line.split(", 0.")[0] for line in shown] == [
+        "job (graph, on_failure continue): failed",
+        "├─ one: succeeded",
+        "├─ two ← one: succeeded",
+        "├─ boom ← two: failed",
+        "└─ never ← boom: skipped, upstream_failed by boom",
+    ]
+    assert " s, 'ValueError: no\\nway'" in shown[3]
+
+
+async def test_groups_within_a_result_have_states_too() -> None:
+    result = await orch.run(Sequence(Parallel(one, name="fan"), name="all"))
+    assert [line.split(",")[0] for line in lines(result)] == [
+        "all (sequence): succeeded",
+        "└─ fan (parallel): succeeded",
+        "   └─ one: succeeded",
+    ]
+
+
+async def test_a_long_error_is_cut() -> None:
+    async def shout() -> None:
+        raise ValueError("x" * 5000)
+
+    result = await orch.run(shout, raise_on_failure=False)
+    assert len(to_text(result)) < 300
+
+
+async def test_a_pickled_result_has_no_definition_and_lists_its_tasks_by_path() -> None:
+    result = await orch.run(Sequence(Parallel(one, name="fan"), two, name="all"))
+    shown = lines(pickle.loads(pickle.dumps(result)))
+    assert [line.split(": ")[0] for line in shown] == ["all", "├─ fan/one", "└─ two"]
+    assert "succeeded" in shown[-1]
