@@ -239,9 +239,9 @@ impl Layout {
         let mut heights = vec![0; self.dag.len()];
         let order = if self.dag.goes_forward() { self.dag.order() } else { self.rehearse() };
         for node in order.into_iter().rev() {
-            let exit = exits[self.outside(node) as usize];
+            let exit = self.member_of(node).map(|scope| exits[scope as usize]);
             let after = self.dag.successors(node).iter().map(|edge| edge.node());
-            let after = after.chain((exit != NONE).then_some(exit));
+            let after = after.chain(exit.filter(|exit| *exit != NONE));
             heights[node as usize] =
                 after.map(|after| heights[after as usize] + 1).max().unwrap_or(0);
         }
@@ -258,10 +258,13 @@ impl Layout {
         exits
     }
 
-    /// The scope that a node is a member of.
-    pub(crate) fn outside(&self, node: u32) -> u32 {
-        let home = self.home(node);
-        if self.kind(node) == Kind::Exit { self.scope(home).parent } else { home }
+    /// The scope that waits for a node: of an exit join the one outside, of other joins none.
+    pub(crate) fn member_of(&self, node: u32) -> Option<u32> {
+        match self.kind(node) {
+            Kind::Loop | Kind::Thread => Some(self.home(node)),
+            Kind::Exit => Some(self.scope(self.home(node)).parent),
+            Kind::Join => None,
+        }
     }
 
     fn has_exits(&self) -> bool {
@@ -292,8 +295,8 @@ impl Layout {
             for edge in self.dag.successors(node) {
                 order.extend(run.arrive(edge.node()));
             }
-            if !matches!(self.kind(node), Kind::Join) {
-                order.extend(run.leave(self, self.outside(node)));
+            if let Some(scope) = self.member_of(node) {
+                order.extend(run.leave(self, scope));
             }
             at += 1;
         }

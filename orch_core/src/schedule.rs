@@ -663,9 +663,8 @@ impl Schedule {
                 line_up(layout, nodes, ready, due, edge.node());
             }
         }
-        match self.layout.kind(node) {
-            Kind::Join => {}
-            _ => self.leave_group(self.layout.outside(node), verdict),
+        if let Some(scope) = self.layout.member_of(node) {
+            self.leave_group(scope, verdict);
         }
         self.readers.settled(&self.layout, &self.nodes, node, &mut self.drained.released);
     }

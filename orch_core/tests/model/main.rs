@@ -1,0 +1,284 @@
+//! `Schedule` beside a model that is obviously right: any plan, any sequence of calls, legal or not.
+
+mod naive;
+mod plan;
+
+use orch_core::{Lane, Next, Reason, Refusal, Schedule, State, Verb};
+use proptest::prelude::*;
+
+use naive::Naive;
+use plan::{Plan, any_plan};
+
+const VERBS: [Verb; 9] = [
+    Verb::Done,
+    Verb::Fail,
+    Verb::Cancel,
+    Verb::Retry,
+    Verb::Requeue,
+    Verb::Pause,
+    Verb::Resume,
+    Verb::Restore,
+    Verb::Compensate,
+];
+
+/// One call. Numbers are dice: they choose among what there is.
+#[derive(Clone, Copy, Debug)]
+enum Call {
+    Take(Lane),
+    /// A verb on a node for which it is legal, if there is one.
+    Legal(Verb, usize),
+    /// A verb on any node, or on none.
+    Any(Verb, u32),
+    DoneTake(usize, Lane),
+    Abort(usize, u32),
+    CancelAll,
+    Drain,
+    Breathe,
+}
+
+fn any_call() -> impl Strategy<Value = Call> {
+    let lane = || prop_oneof![Just(Lane::Loop), Just(Lane::Thread)];
+    let ends = prop_oneof![6 => Just(Verb::Done), 2 => Just(Verb::Fail), 1 => Just(Verb::Cancel)];
+    let verb = || prop::sample::select(VERBS.to_vec());
+    prop_oneof![
+        12 => lane().prop_map(Call::Take),
+        6 => (ends, any::<usize>()).prop_map(|(verb, dice)| Call::Legal(verb, dice)),
+        8 => (verb(), any::<usize>()).prop_map(|(verb, dice)| Call::Legal(verb, dice)),
+        3 => (verb(), 0_u32..20).prop_map(|(verb, node)| Call::Any(verb, node)),
+        3 => (any::<usize>(), lane()).prop_map(|(dice, lane)| Call::DoneTake(dice, lane)),
+        1 => (any::<usize>(), any::<u32>()).prop_map(|(scope, cause)| Call::Abort(scope, cause)),
+        6 => Just(Call::Drain),
+        1 => Just(Call::Breathe),
+    ]
+}
+
+/// Any number of calls, and perhaps somebody ends it all in the midst.
+fn any_calls() -> impl Strategy<Value = Vec<Call>> {
+    (prop::collection::vec(any_call(), 0..80), prop::option::weighted(0.3, 0_usize..80)).prop_map(
+        |(mut calls, end)| {
+            let end = end.filter(|end| *end <= calls.len());
+            if let Some(end) = end {
+                calls.insert(end, Call::CancelAll);
+            }
+            calls
+        },
+    )
+}
+
+/// Both runs, kept in step.
+struct Pair {
+    real: Schedule,
+    naive: Naive,
+}
+
+impl Pair {
+    fn new(plan: Plan) -> Self {
+        let mut real = Schedule::new(plan.layout.clone(), plan.limit);
+        real.set_time(0); // only the number of nodes taken makes it breathe, and these are too few
+        Self { real, naive: Naive::new(plan) }
+    }
+
+    fn call(&mut self, call: Call) {
+        match call {
+            Call::Take(lane) => self.take(lane),
+            Call::Legal(verb, dice) => {
+                let legal: Vec<_> = self
+                    .naive
+                    .plan
+                    .nodes()
+                    .filter(|node| self.naive.is_legal(verb, *node))
+                    .collect();
+                if !legal.is_empty() {
+                    self.verb(verb, legal[dice % legal.len()]);
+                }
+            }
+            Call::Any(verb, node) => self.verb(verb, node),
+            Call::DoneTake(dice, lane) => self.done_take(dice, lane),
+            Call::Abort(scope, cause) => self.abort(scope, cause),
+            Call::CancelAll => assert_eq!(self.naive.cancel_all(), self.real.cancel_all()),
+            Call::Drain => self.drain(),
+            Call::Breathe => self.real.breathe(),
+        }
+        self.compare();
+    }
+
+    fn expected_next(&mut self, lane: Lane) -> Next {
+        if self.naive.has_news() {
+            return Next::React;
+        }
+        let Some(node) = self.naive.next(lane as u8) else { return Next::Idle };
+        self.naive.start(node);
+        Next::Node(node)
+    }
+
+    fn take(&mut self, lane: Lane) {
+        let ready = self.real.ready(lane);
+        let expected = self.expected_next(lane);
+        assert_eq!(expected, self.real.take(lane));
+        assert!(
+            ready > 0 || !matches!(expected, Next::Node(_)),
+            "ready() must not say less than there is"
+        );
+    }
+
+    fn done_take(&mut self, dice: usize, lane: Lane) {
+        let running = self.naive.in_state(State::Running);
+        if running.is_empty() {
+            return;
+        }
+        let node = running[dice % running.len()];
+        self.naive.apply(Verb::Done, node);
+        let expected = self.expected_next(lane);
+        assert_eq!(Ok(expected), self.real.done_take(node, lane));
+    }
+
+    fn verb(&mut self, verb: Verb, node: u32) {
+        if self.naive.is_legal(verb, node) {
+            self.naive.apply(verb, node);
+            let news = say(&mut self.real, verb, node).expect("legal");
+            assert!(news.is_none_or(|news| news == self.naive.has_news()));
+        } else {
+            let before = format!("{:?}", self.real);
+            assert!(say(&mut self.real, verb, node).is_err());
+            assert_eq!(before, format!("{:?}", self.real), "a refused call changes nothing");
+        }
+    }
+
+    fn abort(&mut self, scope: usize, cause: u32) {
+        let (scopes, nodes) = (self.naive.plan.scopes.len(), self.naive.plan.len());
+        let scope = scope % (scopes + 1);
+        let cause = if nodes == 0 { orch_core::NONE } else { cause % nodes };
+        if scope == scopes {
+            let refused = Err(Refusal::Scope { scope: scope as u32, scopes });
+            assert_eq!(refused, self.real.abort(scope as u32, cause));
+        } else {
+            assert_eq!(Ok(self.naive.abort(scope, cause)), self.real.abort(scope as u32, cause));
+        }
+    }
+
+    fn drain(&mut self) {
+        let (failed, released) = self.naive.drain();
+        let real = self.real.drain();
+        assert_eq!(failed, real.failed);
+        assert_eq!(real.released.len(), released.len(), "released once only");
+        assert_eq!(released, real.released.into_iter().collect());
+    }
+
+    fn compare(&self) {
+        let Self { real, naive } = self;
+        assert_eq!(naive.states, real.states().collect::<Vec<_>>());
+        assert_eq!(naive.in_state(State::Running).len() as u32, real.running());
+        assert_eq!(naive.is_active(), real.is_active());
+        assert_eq!(naive.outcome(), real.outcome());
+        for scope in 0..naive.plan.scopes.len() {
+            assert_eq!(
+                Ok(naive.scope_outcome(scope)),
+                real.scope_outcome(scope as u32),
+                "scope {scope}"
+            );
+        }
+        assert!(naive.limits_hold());
+        let journal: Vec<_> = real.journal(0, usize::MAX).collect();
+        let entry = |entry: &orch_core::Entry| (entry.node, entry.state, entry.reason, entry.cause);
+        let expected = |(node, state, reason, cause): &(u32, State, Reason, u32)| {
+            (*node, *state as u8, *reason as u8, *cause)
+        };
+        assert_eq!(
+            naive.journal.iter().map(expected).collect::<Vec<_>>(),
+            journal.iter().map(entry).collect::<Vec<_>>()
+        );
+    }
+
+    /// Plays fair until the end: everything is taken, everything ends well.
+    fn finish(&mut self) {
+        while self.real.is_active() {
+            let before = self.real.len();
+            self.drain();
+            self.take(Lane::Loop);
+            self.take(Lane::Thread);
+            let open = [
+                (State::Running, Verb::Done),
+                (State::Retrying, Verb::Requeue),
+                (State::Paused, Verb::Done),
+            ];
+            for (state, verb) in open {
+                for node in self.naive.in_state(state) {
+                    if self.naive.is_legal(verb, node) {
+                        self.verb(verb, node);
+                    }
+                }
+            }
+            self.compare();
+            let has_queue = self.real.ready(Lane::Loop) + self.real.ready(Lane::Thread) > 0;
+            assert!(self.real.len() > before || has_queue, "stuck: {:?}", self.naive);
+        }
+    }
+}
+
+fn say(run: &mut Schedule, verb: Verb, node: u32) -> Result<Option<bool>, Refusal> {
+    match verb {
+        Verb::Done => run.done(node).map(Some),
+        Verb::Fail => run.fail(node).map(Some),
+        Verb::Cancel => run.cancel(node).map(Some),
+        Verb::Restore => run.restore(node).map(Some),
+        Verb::Compensate => run.compensate(node).map(|()| None),
+        Verb::Retry => run.retry(node).map(|()| None),
+        Verb::Requeue => run.requeue(node).map(|()| None),
+        Verb::Pause => run.pause(node).map(|()| None),
+        Verb::Resume => run.resume(node).map(|()| None),
+    }
+}
+
+/// Whether a task may go from one state to another, as the table in the documentation has it.
+fn may_follow(from: State, to: State) -> bool {
+    use State::{
+        Cancelled, Compensated, Failed, Paused, Pending, Retrying, Running, Skipped, Succeeded,
+    };
+    match from {
+        Pending => matches!(to, Running | Skipped | Cancelled | Succeeded),
+        Running => matches!(to, Succeeded | Failed | Retrying | Paused | Cancelled),
+        Retrying => matches!(to, Running | Failed | Cancelled),
+        Paused => matches!(to, Running | Succeeded | Cancelled),
+        Succeeded => to == Compensated,
+        Failed | Skipped | Cancelled | Compensated => false,
+    }
+}
+
+fn check_journal(run: &Schedule) {
+    let mut states = vec![State::Pending; run.states().count()];
+    for entry in run.journal(0, usize::MAX) {
+        let all = [State::Running, State::Retrying, State::Paused, State::Succeeded, State::Failed];
+        let all = all.into_iter().chain([State::Skipped, State::Cancelled, State::Compensated]);
+        let to = all.into_iter().find(|state| *state as u8 == entry.state).expect("a state");
+        let from = std::mem::replace(&mut states[entry.node as usize], to);
+        assert!(may_follow(from, to), "{from} -> {to}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4 * ProptestConfig::default().cases))]
+
+    #[test]
+    fn without_limits_it_does_what_the_model_does(plan in any_plan(false), calls in any_calls()) {
+        play(plan, calls);
+    }
+
+    #[test]
+    fn with_limits_it_does_what_the_model_does(plan in any_plan(true), calls in any_calls()) {
+        play(plan, calls);
+    }
+}
+
+fn play(plan: Plan, calls: Vec<Call>) {
+    let mut pair = Pair::new(plan);
+    pair.compare();
+    for call in calls {
+        pair.call(call);
+    }
+    pair.finish();
+    pair.drain();
+    check_journal(&pair.real);
+    assert!(pair.real.states().all(State::is_settled));
+    assert_eq!(pair.real.cancel_all(), Vec::<u32>::new(), "a finished run stays as it is");
+    pair.compare();
+}

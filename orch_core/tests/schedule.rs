@@ -1,0 +1,558 @@
+//! What a run does, one rule at a time. (That the rules hold together is shown in `model/`.)
+
+use std::sync::Arc;
+
+use orch_core::{
+    Dag, Drained, Groups, Lane, Layout, NONE, NOTE, Next, Refusal, Schedule, State, Verb,
+};
+
+/// A plan with the usual things left out.
+#[derive(Default)]
+struct Plan<'a> {
+    nodes: usize,
+    /// Edges that need success.
+    data: &'a [(u32, u32)],
+    /// Edges that need an end, whatever it is.
+    order: &'a [(u32, u32)],
+    lanes: Option<&'a [u8]>,
+    kept: Option<&'a [u8]>,
+    /// Parent, start, end, exit join, limit.
+    scopes: &'a [[u32; 5]],
+    limit: u32,
+}
+
+impl Plan<'_> {
+    fn run(&self) -> Schedule {
+        let edges: Vec<_> = self.data.iter().chain(self.order).copied().collect();
+        let (sources, targets): (Vec<_>, Vec<_>) = edges.into_iter().unzip();
+        let is_order: Vec<_> =
+            (0..sources.len()).map(|at| u8::from(at >= self.data.len())).collect();
+        let dag =
+            Arc::new(Dag::new(self.nodes, &sources, &targets, Some(&is_order)).expect("a graph"));
+        let column = |at: usize| self.scopes.iter().map(|scope| scope[at]).collect::<Vec<_>>();
+        let columns = [0, 1, 2, 3, 4].map(column);
+        let groups = (!self.scopes.is_empty()).then_some(Groups {
+            parents: &columns[0],
+            starts: &columns[1],
+            ends: &columns[2],
+            joins: Some(&columns[3]),
+            limits: Some(&columns[4]),
+        });
+        let layout = Layout::new(dag, self.lanes, self.kept, groups).expect("a layout");
+        let mut run = Schedule::new(Arc::new(layout), self.limit);
+        run.set_time(0);
+        run
+    }
+}
+
+/// Everything the event loop can take at once.
+fn take_all(run: &mut Schedule) -> Vec<u32> {
+    let next = || match run.take(Lane::Loop) {
+        Next::Node(node) => Some(node),
+        _ => None,
+    };
+    std::iter::from_fn(next).collect()
+}
+
+fn states(run: &Schedule) -> Vec<State> {
+    run.states().collect()
+}
+
+/// State, reason and cause of the last entry about a node.
+fn last_word(run: &Schedule, node: u32) -> (u8, u8, u32) {
+    let last = run.journal(0, usize::MAX).filter(|entry| entry.node == node).last();
+    last.map(|entry| (entry.state, entry.reason, entry.cause)).expect("an entry")
+}
+
+const SKIPPED: u8 = State::Skipped as u8;
+
+// -- readiness ----------------------------------------------------------------------------------
+
+#[test]
+fn a_diamond_joins_once_after_both_sides() {
+    //   0 -> 1 -> 3
+    //    `-> 2 -´
+    let mut run =
+        Plan { nodes: 4, data: &[(0, 1), (0, 2), (1, 3), (2, 3)], ..Plan::default() }.run();
+
+    assert_eq!(take_all(&mut run), [0]);
+    assert_eq!(run.done_take(0, Lane::Loop), Ok(Next::Node(1)));
+    assert_eq!(run.done_take(1, Lane::Loop), Ok(Next::Node(2)));
+    assert_eq!(run.done_take(2, Lane::Loop), Ok(Next::Node(3)));
+    assert_eq!(run.done_take(3, Lane::Loop), Ok(Next::Idle));
+    assert_eq!(run.outcome(), State::Succeeded);
+}
+
+#[test]
+fn an_empty_run_has_succeeded() {
+    let mut run = Plan::default().run();
+
+    assert!(!run.is_active());
+    assert_eq!(run.outcome(), State::Succeeded);
+    assert_eq!(run.take(Lane::Loop), Next::Idle);
+    assert_eq!(run.cancel_all(), []);
+    assert_eq!(run.outcome(), State::Succeeded);
+}
+
+#[test]
+fn without_limits_the_first_ready_is_taken_first() {
+    // 2 is ready from the beginning, 1 only after 0
+    let mut run = Plan { nodes: 3, data: &[(0, 1)], ..Plan::default() }.run();
+
+    assert_eq!(run.take(Lane::Loop), Next::Node(0));
+    assert_eq!(run.done_take(0, Lane::Loop), Ok(Next::Node(2)));
+    assert_eq!(run.take(Lane::Loop), Next::Node(1));
+}
+
+#[test]
+fn with_a_limit_the_longest_chain_is_taken_first() {
+    // 2 -> 3 is longer than 0 and 1
+    let mut run = Plan { nodes: 4, data: &[(2, 3)], limit: 1, ..Plan::default() }.run();
+
+    assert_eq!(run.take(Lane::Loop), Next::Node(2));
+    assert_eq!(run.done_take(2, Lane::Loop), Ok(Next::Node(0)));
+    assert_eq!(run.done_take(0, Lane::Loop), Ok(Next::Node(1)));
+    assert_eq!(run.done_take(1, Lane::Loop), Ok(Next::Node(3)));
+}
+
+#[test]
+fn what_follows_a_group_counts_for_the_chains_in_it() {
+    // (0) 1 -> 4 in a group with exit 1; 2 -> 3 is shorter than 0, 1, 4
+    let scopes = [[NONE, 0, 5, NONE, 0], [0, 0, 1, 1, 0]];
+    let lanes = [0, 2, 0, 0, 0];
+    let plan = Plan {
+        nodes: 5,
+        data: &[(1, 4), (2, 3)],
+        lanes: Some(&lanes),
+        scopes: &scopes,
+        limit: 1,
+        ..Plan::default()
+    };
+
+    assert_eq!(plan.run().take(Lane::Loop), Next::Node(0));
+}
+
+#[test]
+fn lanes_are_served_apart() {
+    let mut run = Plan { nodes: 3, lanes: Some(&[0, 1, 0]), ..Plan::default() }.run();
+
+    assert_eq!((run.ready(Lane::Loop), run.ready(Lane::Thread)), (2, 1));
+    assert_eq!(run.take(Lane::Thread), Next::Node(1));
+    assert_eq!(run.take(Lane::Thread), Next::Idle);
+    assert_eq!(take_all(&mut run), [0, 2]);
+}
+
+#[test]
+fn get_ready_is_what_graphlib_has() {
+    let mut run = Plan { nodes: 3, data: &[(0, 2), (1, 2)], ..Plan::default() }.run();
+
+    assert_eq!(run.get_ready(Lane::Loop), [0, 1]);
+    assert_eq!(run.get_ready(Lane::Loop), []);
+    run.done(1).expect("it runs");
+    assert_eq!(run.get_ready(Lane::Loop), []);
+    run.done(0).expect("it runs");
+    assert_eq!(run.get_ready(Lane::Loop), [2]);
+}
+
+// -- ends ---------------------------------------------------------------------------------------
+
+#[test]
+fn data_dependants_of_a_failure_are_skipped_and_order_successors_go_on() {
+    // 0 fails; 1 needs it, 2 needs 1, 3 only comes after it
+    let mut run =
+        Plan { nodes: 4, data: &[(0, 1), (1, 2)], order: &[(0, 3)], ..Plan::default() }.run();
+    take_all(&mut run);
+
+    assert_eq!(run.fail(0), Ok(true));
+
+    assert_eq!(run.drain(), Drained { failed: vec![0], released: vec![] });
+    assert_eq!(states(&run), [State::Failed, State::Skipped, State::Skipped, State::Pending]);
+    assert_eq!(last_word(&run, 2), (SKIPPED, 1, 0));
+    assert_eq!(take_all(&mut run), [3]);
+    assert_eq!(run.done(3), Ok(false));
+    assert_eq!(run.outcome(), State::Failed);
+}
+
+#[test]
+fn a_doomed_node_is_skipped_only_after_all_before_it() {
+    let mut run = Plan { nodes: 3, data: &[(0, 2), (1, 2)], ..Plan::default() }.run();
+    take_all(&mut run);
+
+    run.fail(0).expect("it runs");
+
+    assert_eq!(run.state(2), Ok(State::Pending));
+    run.drain();
+    run.done(1).expect("it runs");
+    assert_eq!(last_word(&run, 2), (SKIPPED, 1, 0));
+}
+
+#[test]
+fn the_first_bad_news_is_the_cause() {
+    let mut run = Plan { nodes: 3, data: &[(0, 2), (1, 2)], ..Plan::default() }.run();
+    take_all(&mut run);
+
+    run.cancel(1).expect("it runs");
+    run.fail(0).expect("it runs");
+
+    assert_eq!(last_word(&run, 2), (SKIPPED, 3, 1));
+}
+
+#[test]
+fn nothing_is_taken_before_a_failure_was_seen_to() {
+    let mut run = Plan { nodes: 3, ..Plan::default() }.run();
+    run.take(Lane::Loop);
+
+    assert_eq!(run.fail(0), Ok(true));
+
+    assert_eq!(run.take(Lane::Loop), Next::React);
+    assert_eq!(run.take(Lane::Thread), Next::React);
+    run.drain();
+    assert_eq!(run.take(Lane::Loop), Next::Node(1));
+}
+
+#[test]
+fn a_restored_node_releases_its_successors_and_need_not_be_ready() {
+    let mut run = Plan { nodes: 3, data: &[(0, 1), (1, 2)], ..Plan::default() }.run();
+
+    run.restore(1).expect("it is pending");
+
+    assert_eq!(take_all(&mut run), [0, 2]);
+    run.done(0).expect("it runs");
+    assert_eq!(run.state(1), Ok(State::Succeeded), "once only");
+}
+
+#[test]
+fn a_failed_attempt_holds_no_slot() {
+    let mut run = Plan { nodes: 2, limit: 1, ..Plan::default() }.run();
+    run.take(Lane::Loop);
+    assert_eq!(run.take(Lane::Loop), Next::Idle);
+
+    run.retry(0).expect("it runs");
+
+    assert_eq!(run.take(Lane::Loop), Next::Node(1));
+    run.requeue(0).expect("it waits");
+    assert_eq!(run.take(Lane::Loop), Next::Idle);
+    assert_eq!(run.done_take(1, Lane::Loop), Ok(Next::Node(0)));
+}
+
+#[test]
+fn a_run_that_only_waits_for_an_answer_is_paused() {
+    let mut run = Plan { nodes: 2, data: &[(0, 1)], ..Plan::default() }.run();
+    run.take(Lane::Loop);
+
+    run.pause(0).expect("it runs");
+
+    assert_eq!(run.outcome(), State::Paused);
+    assert_eq!(run.scope_outcome(0), Ok(State::Paused));
+    run.resume(0).expect("it is paused");
+    assert_eq!(run.outcome(), State::Running);
+    assert_eq!(run.take(Lane::Loop), Next::Node(0));
+    run.pause(0).expect("it runs");
+    assert_eq!(run.done_take(0, Lane::Loop), Ok(Next::Node(1)), "an answer may be the value");
+}
+
+#[test]
+fn what_succeeded_can_be_compensated_once() {
+    let mut run = Plan { nodes: 1, ..Plan::default() }.run();
+    run.take(Lane::Loop);
+    run.done(0).expect("it runs");
+
+    run.compensate(0).expect("it succeeded");
+
+    assert_eq!(run.state(0), Ok(State::Compensated));
+    let again = Refusal::State { node: 0, state: State::Compensated, verb: Verb::Compensate };
+    assert_eq!(run.compensate(0), Err(again));
+}
+
+#[test]
+fn a_refusal_names_node_state_and_verb() {
+    let mut run = Plan { nodes: 2, lanes: Some(&[0, 2]), data: &[(0, 1)], ..Plan::default() }.run();
+
+    let text = |refused: Refusal| refused.to_string();
+
+    assert_eq!(text(run.done(0).unwrap_err()), "done(0): node 0 is PENDING, not RUNNING or PAUSED");
+    assert_eq!(text(run.done(7).unwrap_err()), "no node 7: there are 2");
+    assert_eq!(
+        text(run.cancel(1).unwrap_err()),
+        "cancel(1): node 1 is a join, it settles by itself"
+    );
+    assert_eq!(text(run.abort(1, 0).unwrap_err()), "no scope 1: there are 1");
+    run.take(Lane::Loop);
+    run.pause(0).expect("it runs");
+    run.resume(0).expect("it is paused");
+    let ready = "resume(0): node 0 is PAUSED and ready already, take it";
+    assert_eq!(text(run.resume(0).unwrap_err()), ready);
+}
+
+// -- groups -------------------------------------------------------------------------------------
+
+/// Two steps in a group with an exit, and a step that needs the group: `(0 1) 2 -> 3`.
+const PAIR: [[u32; 5]; 2] = [[NONE, 0, 4, NONE, 0], [0, 0, 2, 2, 0]];
+const PAIR_LANES: [u8; 4] = [0, 0, 2, 0];
+
+fn pair() -> Schedule {
+    Plan { nodes: 4, data: &[(2, 3)], lanes: Some(&PAIR_LANES), scopes: &PAIR, ..Plan::default() }
+        .run()
+}
+
+#[test]
+fn an_exit_waits_for_its_group_and_leaves_no_trace() {
+    let mut run = pair();
+    take_all(&mut run);
+    run.done(0).expect("it runs");
+    assert_eq!((run.state(2), run.scope_outcome(1)), (Ok(State::Pending), Ok(State::Running)));
+
+    assert_eq!(run.done_take(1, Lane::Loop), Ok(Next::Node(3)));
+
+    assert_eq!((run.state(2), run.scope_outcome(1)), (Ok(State::Succeeded), Ok(State::Succeeded)));
+    assert!(run.journal(0, usize::MAX).all(|entry| entry.node != 2));
+}
+
+#[test]
+fn an_exit_ends_as_badly_as_the_worst_and_blames_it() {
+    let mut run = pair();
+    take_all(&mut run);
+
+    run.fail(1).expect("it runs");
+    run.cancel(0).expect("it runs");
+
+    assert_eq!(run.drain().failed, [1, 2], "the group has failed as well");
+    assert_eq!(run.scope_outcome(1), Ok(State::Failed));
+    assert_eq!(last_word(&run, 3), (SKIPPED, 1, 1));
+}
+
+#[test]
+fn abort_skips_the_rest_and_returns_what_runs() {
+    // 0, 1, 2 and 3 in a group with exit 4, and 5 outside; 3 comes after 0
+    let scopes = [[NONE, 0, 6, NONE, 0], [0, 0, 4, 4, 0]];
+    let lanes = [0, 0, 0, 0, 2, 0];
+    let mut run = Plan {
+        nodes: 6,
+        data: &[(0, 3)],
+        order: &[(4, 5)],
+        lanes: Some(&lanes),
+        scopes: &scopes,
+        ..Plan::default()
+    }
+    .run();
+    run.take(Lane::Loop);
+    run.take(Lane::Loop);
+    run.fail(1).expect("it runs");
+    run.drain();
+
+    assert_eq!(run.abort(1, 1), Ok(vec![0]));
+
+    assert_eq!(last_word(&run, 2), (SKIPPED, 2, 1));
+    assert_eq!(last_word(&run, 3), (SKIPPED, 2, 1));
+    assert_eq!(run.state(4), Ok(State::Pending), "0 still runs");
+    run.cancel(0).expect("it runs");
+    assert_eq!(run.drain().failed, [4]);
+    assert_eq!(take_all(&mut run), [5], "it comes after the group, however that ends");
+}
+
+#[test]
+fn abort_settles_an_empty_group_that_waits_for_others() {
+    // 0 -> () 1, inside a group that is aborted while 0, outside it, runs
+    let scopes = [[NONE, 0, 3, NONE, 0], [0, 1, 2, 2, 0], [1, 1, 1, 1, 0]];
+    let mut run = Plan {
+        nodes: 3,
+        data: &[(0, 1)],
+        lanes: Some(&[0, 2, 2]),
+        scopes: &scopes,
+        ..Plan::default()
+    }
+    .run();
+    run.take(Lane::Loop);
+
+    assert_eq!(run.abort(1, NONE), Ok(vec![]));
+
+    assert_eq!(states(&run), [State::Running, State::Skipped, State::Skipped]);
+    run.done(0).expect("it runs");
+    assert_eq!(run.outcome(), State::Succeeded);
+}
+
+#[test]
+fn cancel_all_decides_how_the_run_ends() {
+    let mut run = Plan { nodes: 3, data: &[(0, 2)], ..Plan::default() }.run();
+    run.take(Lane::Loop);
+
+    assert_eq!(run.cancel_all(), [0]);
+
+    assert_eq!(states(&run), [State::Running, State::Cancelled, State::Cancelled]);
+    assert_eq!(run.outcome(), State::Running, "not before all is settled");
+    run.done(0).expect("it runs");
+    assert_eq!(run.outcome(), State::Cancelled);
+}
+
+#[test]
+fn a_group_without_an_exit_settles_into_its_parent() {
+    let scopes = [[NONE, 0, 3, NONE, 0], [0, 0, 2, 2, 0], [1, 0, 2, NONE, 0]];
+    let mut run =
+        Plan { nodes: 3, lanes: Some(&[0, 0, 2]), scopes: &scopes, ..Plan::default() }.run();
+    take_all(&mut run);
+
+    run.fail(0).expect("it runs");
+    run.done(1).expect("it runs");
+
+    assert_eq!(run.drain().failed, [0, 2]);
+    assert_eq!(run.scope_outcome(2), Ok(State::Failed));
+}
+
+// -- limits -------------------------------------------------------------------------------------
+
+#[test]
+fn the_limit_of_a_group_does_not_hold_up_others() {
+    // 0 and 1 in a group with limit 1 and exit 2, and 3
+    let scopes = [[NONE, 0, 4, NONE, 0], [0, 0, 2, 2, 1]];
+    let mut run =
+        Plan { nodes: 4, lanes: Some(&[0, 0, 2, 0]), scopes: &scopes, ..Plan::default() }.run();
+
+    assert_eq!(take_all(&mut run), [0, 3]);
+    assert_eq!(run.done_take(3, Lane::Loop), Ok(Next::Idle));
+    assert_eq!(run.done_take(0, Lane::Loop), Ok(Next::Node(1)));
+}
+
+#[test]
+fn a_node_that_waits_for_a_thread_does_not_hold_up_the_loop() {
+    // 0 runs, 1 (a thread) and 2 wait for the one slot of their group
+    let scopes = [[NONE, 0, 4, NONE, 0], [0, 0, 3, 3, 1]];
+    let mut run =
+        Plan { nodes: 4, lanes: Some(&[0, 1, 0, 2]), scopes: &scopes, ..Plan::default() }.run();
+    assert_eq!(take_all(&mut run), [0]);
+    assert_eq!(run.take(Lane::Thread), Next::Idle);
+
+    assert_eq!(run.done_take(0, Lane::Loop), Ok(Next::Node(2)), "nobody has taken 1");
+    assert_eq!(run.take(Lane::Thread), Next::Idle);
+    run.done(2).expect("it runs");
+    assert_eq!(run.take(Lane::Thread), Next::Node(1));
+}
+
+#[test]
+fn fifty_groups_in_each_other_with_one_slot_each_get_through() {
+    // scope k has the node k before the scope inside it, and an exit behind
+    let depth = 50;
+    let scope = |at: u32| {
+        [at.wrapping_sub(1), at, 2 * depth - at, if at == 0 { NONE } else { 2 * depth - at }, 1]
+    };
+    let scopes: Vec<_> = (0..depth).map(scope).collect();
+    let lanes: Vec<_> = (0..2 * depth).map(|node| if node <= depth { 0 } else { 2 }).collect();
+    let mut run =
+        Plan { nodes: 2 * depth as usize, lanes: Some(&lanes), scopes: &scopes, ..Plan::default() }
+            .run();
+
+    let mut count = 0;
+    while let Next::Node(node) = run.take(Lane::Loop) {
+        assert_eq!(run.take(Lane::Loop), Next::Idle);
+        run.done(node).expect("it runs");
+        count += 1;
+    }
+
+    assert_eq!(count, depth + 1);
+    assert_eq!(run.outcome(), State::Succeeded);
+}
+
+// -- values, time, journal ----------------------------------------------------------------------
+
+#[test]
+fn a_value_may_go_after_its_last_reader() {
+    // 1 and 2 read 0, 3 only comes after it
+    let mut run = Plan {
+        nodes: 4,
+        data: &[(0, 1), (0, 2)],
+        order: &[(0, 3)],
+        kept: Some(&[0, 1, 1, 1]),
+        ..Plan::default()
+    }
+    .run();
+    run.take(Lane::Loop);
+    assert_eq!(run.done(0), Ok(false));
+    take_all(&mut run);
+    assert_eq!(run.done(1), Ok(false));
+
+    assert_eq!(run.fail(2), Ok(true));
+
+    assert_eq!(run.drain(), Drained { failed: vec![2], released: vec![0] });
+}
+
+#[test]
+fn a_value_that_nobody_reads_goes_at_once() {
+    let mut run = Plan { nodes: 1, kept: Some(&[0]), ..Plan::default() }.run();
+    run.take(Lane::Loop);
+
+    assert_eq!(run.done(0), Ok(true));
+
+    assert_eq!(run.drain().released, [0]);
+}
+
+#[test]
+fn a_join_reads_until_its_own_readers_are_settled() {
+    // 0 -> (join 1) -> 2
+    let mut run = Plan {
+        nodes: 3,
+        data: &[(0, 1), (1, 2)],
+        lanes: Some(&[0, 2, 0]),
+        kept: Some(&[0, 1, 1]),
+        ..Plan::default()
+    }
+    .run();
+    run.take(Lane::Loop);
+
+    assert_eq!(run.done_take(0, Lane::Loop), Ok(Next::Node(2)));
+
+    assert_eq!(run.done(2), Ok(true));
+    assert_eq!(run.drain().released, [0]);
+}
+
+#[test]
+fn the_event_loop_breathes_and_threads_do_not() {
+    let mut run =
+        Plan { nodes: 3000, lanes: Some(&[[0; 1500], [1; 1500]].concat()), ..Plan::default() }
+            .run();
+
+    assert_eq!(take_all(&mut run).len(), 1024);
+    assert_eq!(run.take(Lane::Loop), Next::Breathe);
+    run.breathe();
+    assert!(matches!(run.take(Lane::Loop), Next::Node(_)));
+    run.set_time(1_000_000);
+    assert_eq!(run.take(Lane::Loop), Next::Breathe);
+    assert_eq!(run.get_ready(Lane::Thread).len(), 1500);
+}
+
+#[test]
+fn there_is_a_node_between_two_breaths_however_slow_the_machine() {
+    let mut run = Plan { nodes: 2, ..Plan::default() }.run();
+
+    run.set_time(10_000_000);
+    assert_eq!(run.take(Lane::Loop), Next::Node(0));
+    assert_eq!(run.take(Lane::Loop), Next::Breathe);
+}
+
+#[test]
+fn the_journal_has_times_and_notes() {
+    let mut run = Plan { nodes: 1, ..Plan::default() }.run();
+    run.set_time(5);
+    run.take(Lane::Loop);
+    assert_eq!(run.note(0), Ok(1));
+    run.set_time(9);
+    run.done(0).expect("it runs");
+
+    let entries: Vec<_> = run.journal(0, 100).map(|entry| (entry.state, entry.time)).collect();
+    assert_eq!(entries, [(1, 5), (NOTE, 5), (4, 9)]);
+    assert_eq!(run.journal(1, 2).count(), 1);
+    assert_eq!(run.journal(7, 9).count(), 0);
+    assert_eq!((run.len(), run.now()), (3, 9));
+}
+
+#[test]
+fn real_time_does_not_run_backwards() {
+    let dag = Arc::new(Dag::new(2, &[0], &[1], None).expect("a graph"));
+    let mut run = Schedule::new(Arc::new(Layout::new(dag, None, None, None).expect("a layout")), 0);
+    run.take(Lane::Loop);
+    run.done_take(0, Lane::Loop).expect("it runs");
+    run.done(1).expect("it runs");
+
+    let times: Vec<_> = run.journal(0, 4).map(|entry| entry.time).collect();
+    assert!(times.is_sorted());
+    assert_eq!(times[1], times[2], "done_take happens at one moment");
+    assert!(run.now() >= times[3]);
+}
