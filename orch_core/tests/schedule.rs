@@ -6,6 +6,8 @@ use orch_core::{
     Dag, Drained, Groups, Lane, Layout, NONE, NOTE, Next, Refusal, Schedule, State, Verb,
 };
 
+const NOTHING: [u32; 0] = [];
+
 /// A plan with the usual things left out.
 #[derive(Default)]
 struct Plan<'a> {
@@ -90,7 +92,7 @@ fn an_empty_run_has_succeeded() {
     assert!(!run.is_active());
     assert_eq!(run.outcome(), State::Succeeded);
     assert_eq!(run.take(Lane::Loop), Next::Idle);
-    assert_eq!(run.cancel_all(), []);
+    assert_eq!(run.cancel_all(), NOTHING);
     assert_eq!(run.outcome(), State::Succeeded);
 }
 
@@ -147,9 +149,9 @@ fn get_ready_is_what_graphlib_has() {
     let mut run = Plan { nodes: 3, data: &[(0, 2), (1, 2)], ..Plan::default() }.run();
 
     assert_eq!(run.get_ready(Lane::Loop), [0, 1]);
-    assert_eq!(run.get_ready(Lane::Loop), []);
+    assert_eq!(run.get_ready(Lane::Loop), NOTHING);
     run.done(1).expect("it runs");
-    assert_eq!(run.get_ready(Lane::Loop), []);
+    assert_eq!(run.get_ready(Lane::Loop), NOTHING);
     run.done(0).expect("it runs");
     assert_eq!(run.get_ready(Lane::Loop), [2]);
 }
