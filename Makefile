@@ -15,7 +15,7 @@ ARGS   ?=
 
 BIN    := $(abspath $(VENV))/bin
 PY     := $(BIN)/python
-PIP    := $(PY) -m pip --quiet --disable-pip-version-check
+PIP    := $(PY) -m pip
 TYPED  := python/orch $(foreach folder,tests examples benches,$(if $(wildcard $(folder)/*.py),$(folder)))
 CRATE  := Cargo.toml Cargo.lock $(shell find orch_core -name target -prune -o -type f -print 2>/dev/null)
 NATIVE := $(wildcard python/orch/_core.*.so)
@@ -28,6 +28,8 @@ LOCK   := $(if $(shell command -v flock 2>/dev/null),flock .make.lock)
 unexport PYTHONHOME PYTHONPATH CONDA_PREFIX
 export VIRTUAL_ENV := $(abspath $(VENV))
 export PYO3_PYTHON := $(PY)
+export PIP_QUIET := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -40,7 +42,8 @@ help:
 # -- verbs ---------------------------------------------------------------------------------------------------------------
 
 demo: build
-	@$(PY) -m orch run --progress examples.audit_packages:workflow | head -n 40
+	$(PY) -m orch run examples/audit_packages.py:workflow --progress
+	@echo && head -n 40 audit-report.md
 
 test: build $(VENV)/.group-test
 	$(PY) -m pytest $(ARGS)
@@ -53,7 +56,7 @@ bench: build $(VENV)/.group-test $(VENV)/.group-bench
 
 clean:
 	rm -rf $(VENV) target dist build .make.lock python/orch/_core.*.so
-	rm -rf .coverage htmlcov .benchmarks .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf audit-report.* .coverage htmlcov .benchmarks .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find python tests examples benches -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 fmt: $(VENV)/.group-lint
