@@ -1,49 +1,43 @@
 """
 Which names a step can see: symbol tables as in a block-structured language.
 
-Entering a Graph makes the names of all its steps visible, a Sequence makes each step visible to those after it,
-leaving takes the names away again. So every look-up is constant time at any depth. A closed group offers its own
-name and the outputs of its direct tasks, and nothing deeper.
+Entering a Graph makes the names of all its steps visible, a Sequence makes each step visible to those after it, leaving
+takes the names away again. So every look-up is constant time at any depth. A closed group offers its own name and the
+outputs of its direct tasks, and nothing deeper.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from orch.definition import Group, Task
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from orch.plan._draft import Draft
+from orch.plan._draft import Draft
 
 __all__ = ("Binding", "Names", "kind_of")
 
 
 class Binding(NamedTuple):
-    """What a name stands for: a value in a slot, given by the step that covers the nodes low to high (exclusive)."""
+    """What a name stands for; `low` and `high` (exclusive) are the nodes of the step that offers it."""
 
     scope: int
     low: int
     high: int
-    slot: int
-    """Where the value is: the node of a task, or the exit join of a group."""
-    pick: int
-    """Which of several outputs, or -1 for the whole value."""
-    node: int
-    """The node to wait for: the task, or the exit join of the group that offers the name."""
+    slot: int  # where the value is: the node of a task, or the exit join of a group
+    pick: int  # which of several outputs, or -1 for the whole value
+    node: int  # the node to wait for: the task, or the exit join of the group that offers the name
 
 
 Table = dict[Any, list[Binding]]
 
 
 class Names:
-    """The tables: `outputs` for parameters, `steps` (by name) and `objects` (by id of step or function) for deps."""
+    """The tables: `outputs` for parameters; `steps` (by name) and `objects` (by id of step or function) for deps."""
 
-    __slots__ = ("draft", "objects", "outputs", "steps")
+    __slots__ = ("deps", "draft", "objects", "outputs", "steps")
 
     def __init__(self, draft: Draft) -> None:
         self.draft = draft
+        self.deps = any(task is not None and task.deps for task in draft.tasks)  # else nobody asks for steps or objects
         self.outputs: Table = {}
         self.steps: Table = {}
         self.objects: Table = {}
@@ -62,59 +56,53 @@ class Names:
         for table, key, _ in self._offers(scope, child):
             table[key].pop()
 
-    def _offers(self, scope: int, child: int) -> Iterator[tuple[Table, Any, Binding]]:
+    def _offers(self, scope: int, child: int) -> list[tuple[Table, Any, Binding]]:
         if child >= 0:
-            task = self.draft.tasks[child]
-            if task is not None:
-                binding = Binding(scope, child, child + 1, child, -1, child)
-                yield self.steps, task.name, binding
-                yield self.objects, id(task), binding
-                yield self.objects, id(task.fn), binding
-                yield from self._outputs(task, binding)
-            return
+            task = self.draft.task(child)
+            binding = Binding(scope, child, child + 1, child, -1, child)
+            found = _outputs(self.outputs, task, binding)
+            return found + self._objects(task, binding, task.fn) if self.deps else found
         row = self.draft.scopes[~child]
         binding = Binding(scope, row.start, row.join + 1, row.join, -1, row.join)
-        yield self.steps, row.group.name, binding
-        yield self.objects, id(row.group), binding
-        yield self.outputs, row.group.name, binding
+        found = [(self.outputs, row.group.name, binding)]
         for inner in row.children:
-            task = self.draft.tasks[inner] if inner >= 0 else None
-            if task is not None:
-                yield from self._outputs(task, binding._replace(slot=inner))
+            if inner >= 0:
+                found += [
+                    (self.outputs, *each) for each in _outputs(self.draft.task(inner), binding._replace(slot=inner))
+                ]
+        return found + self._objects(row.group, binding, row.group) if self.deps else found
 
-    def _outputs(self, task: Task[..., Any], binding: Binding) -> Iterator[tuple[Table, Any, Binding]]:
-        if not task.unpacks:
-            yield self.outputs, task.outputs[0], binding
-            return
-        for k, name in enumerate(task.outputs):
-            yield self.outputs, name, binding._replace(pick=k)
+    def _objects(self, step: Any, binding: Binding, fn: object) -> list[tuple[Table, Any, Binding]]:
+        return [(self.steps, step.name, binding), (self.objects, id(step), binding), (self.objects, id(fn), binding)]
 
     def find(self, table: Table, key: object, node: int) -> tuple[Binding, ...]:
         """
-        Return what `key` means for the step at `node`: nothing, one binding, or the candidates where it is ambiguous.
+        Return what `key` means for the step at `node`: nothing, one binding, or the candidates if it is ambiguous.
 
         The innermost scope wins. What contains the node itself is not meant: a task is no input of its own.
         """
         stack = table.get(key)
-        if not stack:
+        if stack is None:
             return ()
-        top = stack[-1]
         if len(stack) == 1:
-            return () if top.low <= node < top.high else (top,)
-        found: tuple[Binding, ...] = ()
-        for binding in reversed(stack):
-            if binding.low <= node < binding.high:
-                continue
-            if found and binding.scope != found[0].scope:
-                break
-            found = (binding, *found)
-            if len(found) > 1:
-                break
-        return found
+            return () if stack[0].low <= node < stack[0].high else (stack[0],)
+        found: list[Binding] = []
+        for each in reversed(stack):
+            if not each.low <= node < each.high and each not in found:
+                if found and (each.scope != found[0].scope or len(found) > 1):
+                    break
+                found.append(each)
+        return tuple(found)
 
     def known(self) -> list[str]:
         """Return every name visible now, sorted."""
         return sorted({key for table in (self.steps, self.outputs) for key, stack in table.items() if stack})
+
+
+def _outputs(table: Table, task: Task[..., Any], binding: Binding) -> list[tuple[Table, Any, Binding]]:
+    if not task.unpacks:
+        return [(table, task.output or task.name, binding)]
+    return [(table, name, binding._replace(pick=k)) for k, name in enumerate(task.outputs)]
 
 
 def kind_of(group: object) -> str:

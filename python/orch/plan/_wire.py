@@ -64,6 +64,13 @@ class Wiring:
         self.constants.append(value)
         return len(self.slots) + len(self.constants) - 1
 
+    def input(self, parameter: Parameter) -> int:
+        """Give a parameter that nothing in the workflow fills a slot that a run fills, or the default."""
+        known = self.inputs.setdefault(parameter.name, Input())
+        known.required |= parameter.required
+        known.slots.append(self.constant(None if parameter.required else parameter.default))
+        return known.slots[-1]
+
 
 @attrs.define(eq=False)
 class _Pipe:
@@ -80,9 +87,9 @@ class _Pipe:
         return not self.graph or self.name == parameter
 
 
-@attrs.define(eq=False)
+@attrs.frozen(eq=False)
 class _Entry:
-    """What a step has before it: the node to wait for, the value handed on, the Graph (nodes low to high) this came through."""
+    """What a step has before it: the node to wait for, the value handed on, the Graph (nodes low to high) between."""
 
     node: int | None = None
     pipe: _Pipe | None = None
@@ -93,6 +100,7 @@ class _Entry:
 @attrs.define(eq=False)
 class _Frame:
     scope: int
+    kind: str
     entry: _Entry
     position: int = 0
 
@@ -101,8 +109,7 @@ def wire(draft: Draft) -> Wiring:
     """Resolve every name of the draft; problems are collected in the result, never raised here."""
     nodes = len(draft.tasks)
     wiring = Wiring([()] * nodes, [None] * nodes)
-    walk = _Walk(draft, wiring)
-    walk.run()
+    _Walk(draft, wiring).run()
     return wiring
 
 
@@ -113,231 +120,170 @@ class _Walk:
         self.draft = draft
         self.wiring = wiring
         self.names = Names(draft)
-        self.kinds = [kind_of(row.group) for row in draft.scopes]
 
     def run(self) -> None:
-        stack = [_Frame(0, _Entry())]
-        self._enter(0)
+        stack = [self._enter(0, _Entry())]
         while stack:
             frame = stack[-1]
             children = self.draft.scopes[frame.scope].children
             if frame.position == len(children):
                 stack.pop()
-                self._leave(frame)
                 if stack:
+                    self._leave(frame)
                     self._after(stack[-1], ~frame.scope)
             elif children[frame.position] >= 0:
-                _Arguments(self, children[frame.position], frame.entry).wire()
+                self._task(children[frame.position], frame.entry)
                 self._after(frame, children[frame.position])
             else:
-                scope = ~children[frame.position]
-                stack.append(_Frame(scope, self._into(scope, frame.entry)))
-                self._enter(scope)
+                stack.append(self._enter(~children[frame.position], frame.entry))
 
-    def _enter(self, scope: int) -> None:
-        """In a Graph every step sees the names of all others, wherever they stand."""
-        if self.kinds[scope] == "graph":
-            for child in self.draft.scopes[scope].children:
+    def _enter(self, scope: int, entry: _Entry) -> _Frame:
+        """Its first steps have before them what the group has. In a Graph every step sees the names of all others."""
+        row = self.draft.scopes[scope]
+        kind = kind_of(row.group)
+        if kind == "graph":
+            for child in row.children:
                 self.names.offer(scope, child)
+            if not entry.high:
+                pipe = entry.pipe and attrs.evolve(entry.pipe, graph=True)
+                entry = _Entry(entry.node, pipe, row.start, row.end)
+        return _Frame(scope, kind, entry)
 
     def _after(self, frame: _Frame, child: int) -> None:
         """Go on behind a step: in a Sequence its names are now visible and its value is handed on."""
         frame.position += 1
-        if self.kinds[frame.scope] != "sequence":
-            return
-        self.names.offer(frame.scope, child)
-        slot, node = self.draft.handed(child), self.draft.exit(child)
-        frame.entry = _Entry(node, frame.entry.pipe if slot is None else _Pipe(slot, node))
+        if frame.kind == "sequence":
+            self.names.offer(frame.scope, child)
+            slot, node = self.draft.handed(child), self.draft.exit(child)
+            frame.entry = _Entry(node, frame.entry.pipe if slot is None else _Pipe(slot, node))
 
     def _leave(self, frame: _Frame) -> None:
-        children = self.draft.scopes[frame.scope].children
-        if self.kinds[frame.scope] in {"graph", "sequence"}:
-            for child in reversed(children):
-                self.names.withdraw(frame.scope, child)
-        if frame.scope:
-            self._exits(frame)
-
-    def _into(self, scope: int, entry: _Entry) -> _Entry:
-        """Return what the first steps inside a group have before them: what the group has."""
-        if self.kinds[scope] != "graph" or entry.high:
-            return entry
-        row = self.draft.scopes[scope]
-        pipe = entry.pipe and attrs.evolve(entry.pipe, graph=True)
-        return _Entry(entry.node, pipe, row.start, row.end)
-
-    def _exits(self, frame: _Frame) -> None:
-        """Order the exit join behind the steps of the group (in a Sequence the last waits for all others)."""
+        """Take the names away and order the exit join behind the steps (in a Sequence the last waits for all others)."""
         row = self.draft.scopes[frame.scope]
-        last = row.children[-1:] if self.kinds[frame.scope] == "sequence" else row.children
-        for child in last:
+        if frame.kind != "parallel":
+            for child in reversed(row.children):
+                self.names.withdraw(frame.scope, child)
+        for child in row.children[-1:] if frame.kind == "sequence" else row.children:
             self.wiring.edge(self.draft.exit(child), row.join, order=True)
         if not row.children and frame.entry.node is not None:
             self.wiring.edge(frame.entry.node, row.join, order=True)
 
+    def _task(self, node: int, entry: _Entry) -> None:
+        """Give every parameter a slot (API decision 1, in this order), and the task the edges that follow from them."""
+        sources = self.wiring.sources
+        first = len(sources)
+        arguments = _Arguments(self.names, self.wiring, node, entry.pipe)
+        arguments.wire()
+        if entry.node is None:
+            return
+        # Inside a Graph whoever waits for another step of it waits for what is before the Graph, too.
+        if not (entry.high and any(entry.low <= source < entry.high for source in sources[first:])):
+            self.wiring.edge(entry.node, node, order=True)
+
 
 class _Arguments:
-    """One task: finds a slot for each of its parameters, and the edges that follow from them."""
+    """One task: a slot for each of its parameters, and the edges that follow from them."""
 
-    __slots__ = (
-        "collects",
-        "deps",
-        "draft",
-        "entry",
-        "first",
-        "keywords",
-        "names",
-        "node",
-        "picks",
-        "pipe",
-        "positional",
-        "task",
-        "wiring",
-    )
+    __slots__ = ("deps", "groups", "names", "node", "picks", "pipe", "task", "wiring")
 
-    def __init__(self, walk: _Walk, node: int, entry: _Entry) -> None:
-        self.task = walk.draft.task(node)
+    def __init__(self, names: Names, wiring: Wiring, node: int, pipe: _Pipe | None) -> None:
+        self.task = names.draft.task(node)
         self.node = node
-        self.entry = entry
-        self.pipe = entry.pipe
-        self.draft = walk.draft
-        self.names = walk.names
-        self.wiring = walk.wiring
-        self.first = len(walk.wiring.sources)
+        self.names = names
+        self.wiring = wiring
+        self.pipe = pipe
         self.deps: dict[str, Binding] = {}
-        self.positional: list[int] = []
-        self.keywords: list[tuple[str, int]] = []
         self.picks: dict[str, int] = {}
-        self.collects: set[int] = set()
+        self.groups: set[int] = set()
 
     def wire(self) -> None:
-        for dep in self.task.deps:
+        task = self.task
+        for dep in task.deps:
             self._dependency(dep)
-        parameters = [each for each in self.task.signature.parameters if not (each.var_positional or each.var_keyword)]
-        upstream = any(each.name == "upstream" and each.name not in self.task.bound for each in parameters)
-        for parameter in parameters:
-            slot = self._slot(parameter, named=not upstream)
-            if parameter.positional:
-                self.positional.append(slot)
-            else:
-                self.keywords.append((parameter.name, slot))
-        self._entry_edge()
-        self._finish(parameters, upstream=upstream)
+        parameters = [each for each in task.signature.parameters if not (each.var_positional or each.var_keyword)]
+        upstream = any(each.name == "upstream" for each in parameters) and "upstream" not in task.bound
+        positional = [self._slot(each, named=not upstream) for each in parameters if not each.keyword_only]
+        keywords = {each.name: self._slot(each, named=not upstream) for each in parameters if each.keyword_only}
+        if task.bound or task.extra:
+            positional += map(self.wiring.constant, task.extra)
+            rest = task.bound.keys() - {each.name for each in parameters}
+            keywords |= {name: self.wiring.constant(task.bound[name]) for name in task.bound if name in rest}
+        if keywords or self.picks or upstream:
+            self.wiring.shapes[self.node] = self._shape(parameters, len(positional), tuple(keywords), upstream=upstream)
+        flat = (*positional, *keywords.values())
+        if upstream:
+            flat += tuple(self._read("", binding) for binding in self.deps.values())
+        self.wiring.slots[self.node] = flat
+        if self.groups:
+            self.wiring.collects[self.node] = tuple(sorted(self.groups))
 
     # -- dependencies ----------------------------------------------------------------------------------------------
 
     def _dependency(self, dep: str | Workflow) -> None:
         name = dep if isinstance(dep, str) else dep.name
-        found = self._visible(dep, name)
+        found = self._meant(dep, name)
         if not found and name in {self.task.name, *self.task.outputs}:
-            found = (Binding(-1, self.node, self.node + 1, self.node, -1, self.node),)
+            found = (Binding(-1, self.node, self.node + 1, self.node, -1, self.node),)  # itself: the shortest cycle
         if not found:
             few = len(self.wiring.problems) < _SUGGESTED
             known = close_matches(name, self.names.known()) if few else ()
-            self._problem(MissingDependencyError(self.task.name, name, known))
+            self.wiring.problems.append(MissingDependencyError(self.task.name, name, known))
         elif len(found) > 1:
             self._ambiguous(name, found)
         else:
             self.deps[name] = found[0]
             self.wiring.edge(found[0].node, self.node, order=False)
 
-    def _visible(self, dep: str | Workflow, name: str) -> tuple[Binding, ...]:
-        names = self.names
+    def _meant(self, dep: str | Workflow, name: str) -> tuple[Binding, ...]:
+        names, node = self.names, self.node
+        found: tuple[Binding, ...] = ()
         if not isinstance(dep, str):
-            found = names.find(names.objects, id(dep), self.node)
-            found = found or names.find(names.objects, id(getattr(dep, "fn", None)), self.node)
-            if found:
-                return found
-        return names.find(names.steps, name, self.node) or names.find(names.outputs, name, self.node)
+            fn = getattr(dep, "fn", None)
+            found = names.find(names.objects, id(dep), node) or names.find(names.objects, id(fn), node)
+        return found or names.find(names.steps, name, node) or names.find(names.outputs, name, node)
 
     # -- parameters ------------------------------------------------------------------------------------------------
 
     def _slot(self, parameter: Parameter, *, named: bool) -> int:
         """Return the slot of the parameter's value: API decision 1, line by line."""
-        name = parameter.name
+        name, wiring = parameter.name, self.wiring
         if parameter.context:
-            slot = self.wiring.constant(None)
-            self.wiring.contexts.append((slot, self.node, parameter.required))
-            return slot
+            wiring.contexts.append((wiring.constant(None), self.node, parameter.required))
+            return wiring.contexts[-1][0]
         if name in self.task.bound:
-            return self.wiring.constant(self.task.bound[name])
+            return wiring.constant(self.task.bound[name])
         if name == "upstream":
-            return self.wiring.constant(None)
-        binding = self._named(name) if named else None
-        if binding is not None:
-            return self._read(name, binding)
+            return wiring.constant(None)
+        if named:
+            found = (self.deps[name],) if name in self.deps else self.names.find(self.names.outputs, name, self.node)
+            if len(found) > 1:
+                self._ambiguous(name, found)
+            if found:
+                return self._read(name, found[0])
         pipe = self.pipe
         if pipe is not None and parameter.required and parameter.positional and pipe.fills(name):
             self.pipe = None
             return self._read(name, Binding(-1, 0, 0, pipe.slot, -1, pipe.node))
-        return self._input(parameter)
-
-    def _named(self, name: str) -> Binding | None:
-        if name in self.deps:
-            return self.deps[name]
-        found = self.names.find(self.names.outputs, name, self.node)
-        if len(found) > 1:
-            self._ambiguous(name, found)
-        return found[0] if found else None
+        return wiring.input(parameter)
 
     def _read(self, name: str, binding: Binding) -> int:
-        self.wiring.edge(binding.node, self.node, order=False)
-        if binding.pick >= 0:
-            self.picks[name] = binding.pick
-        if binding.slot in self.draft.joins:
-            self.collects.add(self.draft.joins[binding.slot])
-        return binding.slot
-
-    def _input(self, parameter: Parameter) -> int:
-        entry = self.wiring.inputs.get(parameter.name)
-        if entry is None:
-            entry = self.wiring.inputs[parameter.name] = Input()
-        if parameter.required:
-            entry.required = True
-        slot = self.wiring.constant(None if parameter.required else parameter.default)
-        entry.slots.append(slot)
+        _, _, _, slot, pick, node = binding
+        self.wiring.edge(node, self.node, order=False)
+        if pick >= 0:
+            self.picks[name] = pick
+        if slot in self.names.draft.joins:
+            self.groups.add(self.names.draft.joins[slot])
         return slot
 
-    # -- the end ---------------------------------------------------------------------------------------------------
-
-    def _entry_edge(self) -> None:
-        """Wait for what stands before, unless a step of the same Graph that is waited for does so already."""
-        entry, sources = self.entry, self.wiring.sources
-        if entry.node is None:
-            return
-        if entry.high and any(entry.low <= sources[k] < entry.high for k in range(self.first, len(sources))):
-            return
-        self.wiring.edge(entry.node, self.node, order=True)
-
-    def _finish(self, parameters: list[Parameter], *, upstream: bool) -> None:
-        extra = [self.wiring.constant(value) for value in self.task.extra]
-        unknown = self.task.bound.keys() - {each.name for each in parameters}
-        self.keywords += [
-            (name, self.wiring.constant(self.task.bound[name])) for name in self.task.bound if name in unknown
-        ]
-        flat = [*self.positional, *extra, *(slot for _, slot in self.keywords)]
-        shape = self._shape(parameters, len(self.positional) + len(extra), upstream=upstream)
-        if upstream:
-            flat += [self._read("", binding) for binding in self.deps.values()]
-        self.wiring.slots[self.node] = tuple(flat)
-        self.wiring.shapes[self.node] = shape
-        if self.collects:
-            self.wiring.collects[self.node] = tuple(sorted(self.collects))
-
-    def _shape(self, parameters: list[Parameter], positional: int, *, upstream: bool) -> Shape | None:
-        if not (self.keywords or self.picks or upstream):
-            return None
-        names = [each.name for each in parameters if each.positional]
-        keywords = tuple(name for name, _ in self.keywords)
-        at = {name: k for k, name in enumerate(names)} | {name: positional + k for k, name in enumerate(keywords)}
-        picks = tuple((at[name], k) for name, k in self.picks.items())
-        return Shape(positional, keywords, picks, (at["upstream"], tuple(self.deps)) if upstream else None)
-
-    def _problem(self, problem: DefinitionError) -> None:
-        self.wiring.problems.append(problem)
+    def _shape(self, parameters: list[Parameter], count: int, keywords: tuple[str, ...], *, upstream: bool) -> Shape:
+        names = [each.name for each in parameters if not each.keyword_only]
+        at = {name: k for k, name in enumerate(names)} | {name: count + k for k, name in enumerate(keywords)}
+        picks = tuple((at[name], k) for name, k in self.picks.items() if name)
+        return Shape(count, keywords, picks, (at["upstream"], tuple(self.deps)) if upstream else None)
 
     def _ambiguous(self, name: str, candidates: tuple[Binding, ...]) -> None:
-        means = " or ".join(f"{self.draft.segments[each.slot]!r}" for each in candidates)
-        self._problem(
+        means = " or ".join(repr(self.names.draft.segments[each.slot]) for each in candidates)
+        self.wiring.problems.append(
             DefinitionError(
                 f"task {self.task.name!r}: {name!r} is ambiguous, it could mean {means}; "
                 f"give one of them another name (name=…), or bind the value",
