@@ -1,7 +1,5 @@
 """A flowchart for Mermaid. No text of a user is syntax: ids are made here, labels are letters and entities."""
 
-from __future__ import annotations
-
 import re
 
 from orch.errors import inert
@@ -27,8 +25,7 @@ _COLOURS = {
 
 
 def to_mermaid(workflow_or_result: Subject, /) -> str:
-    """
-    Draw a workflow, a plan or a result as a Mermaid flowchart; groups are frames, a result shows its states.
+    """Draw a workflow, a plan or a result as a Mermaid flowchart; groups are frames, a result shows its states.
 
     A solid arrow leads to a step that needs a value, a dotted one to what only waits for its turn.
 

@@ -1,7 +1,5 @@
 """A tree for terminals: one line a step, whatever the names contain."""
 
-from __future__ import annotations
-
 from orch.errors import inert
 from orch.event._text import cut, describe
 from orch.result import GroupRecord, TaskRecord
@@ -13,8 +11,7 @@ _DEEPEST, _SHOWN, _LONGEST = 24, 8, 200  # levels of indentation, names after an
 
 
 def to_text(workflow_or_result: Subject, /) -> str:
-    """
-    Draw a workflow, a plan or a result as a tree, one line a step, control characters escaped.
+    """Draw a workflow, a plan or a result as a tree, one line a step, control characters escaped.
 
     `← a, b` names the steps whose values it needs, `[shared]` says that the same object stands further above. Of a
     result: state, seconds, attempts if several, error.

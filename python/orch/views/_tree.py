@@ -1,7 +1,5 @@
 """What every view shows: one row a step, read off the tables of the plan, so that any depth of nesting is a loop."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -36,7 +34,7 @@ def tree(subject: Subject) -> tuple[list[Row], Plan | None]:
     if not isinstance(subject, RunResult):
         plan = compile(subject)
         return _rows(plan), plan
-    run: Any = getattr(subject._source, "_run", None)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    run: Any = getattr(subject._source, "_run", None)  # noqa: SLF001 (both read the same tables)
     tasks = list(subject.tasks.values())
     if run is None:
         flat = [Row(k, 1, task is tasks[-1], task.path, record=task) for k, task in enumerate(tasks)]

@@ -1,0 +1,272 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from orch.cli import main
+
+Call = Callable[..., tuple[int, str, str]]
+Write = Callable[..., Path]
+
+JOBS = """
+async def one() -> int: return 1
+async def two(one: int, more: object = None) -> object: return [one, more]
+async def boom(two: object) -> None: raise ValueError("no\\nway")
+async def never(boom: None) -> None: ...
+good = orch.Graph(one, two, name="good")
+bad = orch.Graph(one, two, boom, never, name="bad")
+async def echo(value): return value
+"""
+
+
+@pytest.fixture
+def jobs(module: Write) -> Path:
+    return module(JOBS)
+
+
+# -- run ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("jobs")
+@pytest.mark.parametrize("loop", [(), ("--backend", "asyncio"), ("--backend", "trio"), ("--uvloop",)], ids=" ".join)
+def test_a_run_that_succeeds_says_so_with_its_value(call: Call, loop: tuple[str, ...]) -> None:
+    code, out, err = call("run", "jobs:good", *loop)
+    assert (code, err) == (0, "")
+    first, second = out.splitlines()
+    assert first.startswith("good succeeded: 2 tasks, 0.")
+    assert second == "{'one': 1, 'two': [1, None]}"
+
+
+@pytest.mark.usefixtures("jobs")
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_run_that_fails_shows_the_tree_and_the_errors(call: Call, backend: str) -> None:
+    code, out, err = call("run", "jobs:bad", "--backend", backend)
+    lines = [line.split(", 0.")[0] for line in out.splitlines()]
+    assert code == 1
+    assert lines == [
+        "bad (graph): failed",
+        "├─ one: succeeded",
+        "├─ two ← one: succeeded",
+        "├─ boom ← two: failed",
+        "└─ never ← boom: skipped, upstream_failed by boom",
+        "bad failed: 4 tasks",
+    ]
+    assert err == "\"ValueError: no\\nway in task 'boom', attempt 1\"\n"
+
+
+@pytest.mark.usefixtures("jobs")
+def test_tracebacks_are_shown_when_asked_for(call: Call) -> None:
+    assert "Traceback" in call("run", "jobs:bad", "--traceback")[2]
+    assert "Traceback" in call("run", "jbos:bad", "--traceback")[2]
+
+
+def test_many_errors_are_counted(call: Call, module: Write) -> None:
+    module("async def no(): raise ValueError\nmany = orch.Parallel([no] * 50, on_failure='continue')")
+    code, _, err = call("run", "jobs:many")
+    assert code == 1
+    assert len(err.splitlines()) == 21
+    assert err.endswith("and 30 more errors\n")
+
+
+@pytest.mark.usefixtures("jobs")
+@pytest.mark.parametrize(
+    "given, shown",
+    [
+        ("value=1", "1"),
+        ('value={"a": [true, null]}', "{'a': [True, None]}"),
+        ("value=plain text", "'plain text'"),
+        ("value=a=b", "'a=b'"),
+        ("value=", "''"),
+        ("value=007", "'007'"),
+        ("value=" + "[" * 100_000, None),
+    ],
+)
+def test_an_input_is_json_or_else_text(call: Call, given: str, shown: str | None) -> None:
+    code, out, _ = call("run", "jobs:echo", "--input", given)
+    assert code == 0
+    assert shown is None or out.splitlines()[1] == shown
+
+
+@pytest.mark.usefixtures("jobs")
+def test_inputs_come_from_a_file_and_single_ones_win(call: Call, folder: Path) -> None:
+    (folder / "inputs.json").write_text('{"value": 1}')
+    assert "\n1\n" in call("run", "jobs:echo", "--inputs", "inputs.json")[1]
+    assert "\n2\n" in call("run", "jobs:echo", "--inputs", "inputs.json", "--input", "value=2")[1]
+
+
+@pytest.mark.usefixtures("jobs")
+@pytest.mark.parametrize("content, message", [(None, "No such file"), ("{", "cannot read"), ("[1]", "found list")])
+def test_a_file_that_holds_no_inputs_is_refused(call: Call, folder: Path, content: str | None, message: str) -> None:
+    if content is not None:
+        (folder / "inputs.json").write_text(content)
+    code, out, err = call("run", "jobs:echo", "--inputs", "inputs.json")
+    assert (code, out) == (2, "")
+    assert message in err
+
+
+@pytest.mark.usefixtures("jobs")
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ((), "missing input: 'value'"),
+        (("--input", "valeu=1"), "unexpected input: 'valeu' (did you mean 'value'?)"),
+        (("--input", "value=1", "--select", "echo"), "only a Graph has outputs to select"),
+        (("--uvloop", "--backend", "trio"), "--uvloop is for asyncio"),
+    ],
+)
+def test_what_cannot_be_run_is_said_in_one_line(call: Call, options: tuple[str, ...], message: str) -> None:
+    code, out, err = call("run", "jobs:echo", *options)
+    assert (code, out) == (2, "")
+    assert err.startswith("orch: ")
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_a_backend_that_is_not_installed_is_named(call: Call, jobs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orch.cli._main.find_spec", lambda name: None if name == "trio" else name)
+    assert call("run", "jobs:good", "--backend", "trio") == (2, "", "orch: trio is not installed: install orch[trio]\n")
+
+
+@pytest.mark.usefixtures("jobs")
+@pytest.mark.parametrize(
+    "option", [("--limit", "0"), ("--threads", "x"), ("--input", "value"), ("--backend", "gevent")]
+)
+def test_options_that_make_no_sense_are_refused(option: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["run", "jobs:good", *option])
+    assert caught.value.code == 2
+    assert option[0] in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("jobs")
+def test_only_what_is_selected_is_run(call: Call) -> None:
+    assert call("run", "jobs:bad", "--select", "two", "--limit", "1", "--threads", "1")[1].endswith(
+        "{'two': [1, None]}\n"
+    )
+
+
+@pytest.mark.usefixtures("jobs")
+def test_the_report_goes_to_a_file(call: Call, folder: Path) -> None:
+    assert call("run", "jobs:bad", "--json", "report.json")[0] == 1
+    assert json.loads((folder / "report.json").read_text())["state"] == "failed"
+    assert call("run", "jobs:good", "--json", "nowhere/report.json")[0] == 2
+
+
+@pytest.mark.usefixtures("jobs")
+def test_the_report_has_the_standard_output_to_itself(call: Call) -> None:
+    _, out, err = call("run", "jobs:good", "--json", "-")
+    assert json.loads(out)["value"] == {"one": 1, "two": [1, None]}
+    assert err.startswith("good succeeded")
+
+
+@pytest.mark.usefixtures("jobs")
+def test_progress_goes_to_the_standard_error_stream(call: Call) -> None:
+    _, out, err = call("run", "jobs:good", "--progress")
+    assert out.startswith("good succeeded")
+    assert "2/2 done" in err
+
+
+def test_a_large_value_is_left_out(call: Call, module: Write) -> None:
+    module("async def many(): return list(range(100_000))")
+    assert len(call("run", "jobs:many")[1].splitlines()) == 1
+
+
+def test_steps_that_ask_for_the_context_get_an_empty_one(call: Call, module: Write) -> None:
+    module("async def ask(ctx: orch.Context): return ctx.data, ctx.task")
+    assert "(None, 'ask')" in call("run", "jobs:ask")[1]
+
+
+def test_ctrl_c_within_a_step_ends_the_run(call: Call, module: Write) -> None:
+    module("async def stop(): raise KeyboardInterrupt")
+    assert call("run", "jobs:stop") == (130, "", "orch: interrupted\n")
+
+
+# -- show and check ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("jobs")
+def test_show_draws_the_workflow(call: Call) -> None:
+    assert call("show", "jobs:good") == (0, "good (graph)\n├─ one\n└─ two ← one\n", "")
+    assert "n1 --> n2" in call("show", "jobs:good", "--format", "mermaid")[1]
+
+
+@pytest.mark.usefixtures("jobs")
+def test_check_says_what_a_workflow_needs(call: Call) -> None:
+    assert call("check", "jobs:good") == (0, "ok: 2 tasks, 1 edge, inputs: more (optional)\n", "")
+    assert call("check", "jobs:echo") == (0, "ok: 1 task, 0 edges, inputs: value\n", "")
+
+
+@pytest.mark.parametrize("command", ["check", "show", "run"])
+def test_every_problem_of_a_definition_is_told(call: Call, module: Write, command: str) -> None:
+    module("def a(b): ...\ndef b(a): ...\nflow = orch.Graph(a, b, orch.Task(len, name='c', deps=['d', 'e']))")
+    code, out, err = call(command, "jobs:flow")
+    assert (code, out) == (2, "")
+    assert err.startswith("orch: 3 problems:\n")
+    assert "cycle: a → b → a" in err
+    assert "'e', which is no step here" in err
+
+
+# -- as a program ------------------------------------------------------------------------------------------------------
+
+
+def program(*argv: str) -> list[str]:
+    return [sys.executable, "-m", "orch", *argv]
+
+
+def test_python_m_orch_is_this_program(jobs: Path) -> None:
+    done = subprocess.run(program("run", "jobs:echo", "--input", "value=3"), capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "3"
+
+
+def test_without_a_command_it_says_how_to_use_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([])
+    assert caught.value.code == 2
+    assert "usage: orch" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_a_run_with_130_and_its_cleanup_done(module: Write) -> None:
+    module(
+        """
+        import anyio
+        async def wait():
+            try:
+                print("started", flush=True)
+                await anyio.sleep_forever()
+            finally:
+                print("cleaned up", flush=True)
+        """
+    )
+    with subprocess.Popen(
+        program("run", "jobs:wait"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stdout
+        assert run.stdout.readline() == "started\n"
+        run.send_signal(signal.SIGINT)
+        out, err = run.communicate(timeout=30)
+    assert (run.returncode, out, err) == (130, "cleaned up\n", "orch: interrupted\n")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="pipes of POSIX")
+def test_a_reader_that_has_seen_enough_is_no_error(module: Write) -> None:
+    module("wide = orch.Parallel([orch.Task(len, name=f'step {k}') for k in range(20_000)])")
+    with subprocess.Popen(
+        program("show", "jobs:wide"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stdout
+        assert run.stderr
+        assert run.stdout.readline() == "parallel\n"
+        run.stdout.close()
+        assert run.stderr.read() == ""
+    assert run.returncode == 1
+
+
+def test_a_terminal_that_knows_few_letters_is_no_error(jobs: Path) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii:strict"}
+    done = subprocess.run(program("show", "jobs:good"), capture_output=True, text=True, check=True, env=environment)
+    assert "\\u251c\\u2500 one" in done.stdout
