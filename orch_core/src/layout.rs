@@ -26,7 +26,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use crate::dag::Dag;
-use crate::scope::{self, Groups, Scope};
+use crate::scope::{self, Scope, Scopes};
 use crate::state::NONE;
 
 /// Who runs a node.
@@ -139,7 +139,7 @@ impl Layout {
     /// Checks that everything fits together.
     ///
     /// `lanes` has the number of a [`Lane`], or 2 for a join, for each node; without it all are in the
-    /// loop. `kept` has 0 for each node whose value may go; without it all stay. Without `groups`
+    /// loop. `kept` has 0 for each node whose value may go; without it all stay. Without `scopes`
     /// there is one scope.
     ///
     /// # Errors
@@ -149,15 +149,15 @@ impl Layout {
         dag: Arc<Dag>,
         lanes: Option<&[u8]>,
         kept: Option<&[u8]>,
-        groups: Option<Groups<'_>>,
+        scopes: Option<Scopes<'_>>,
     ) -> Result<Self, LayoutError> {
         let nodes = dag.len();
         let mut kinds =
             lanes.map_or(Ok(Vec::new()), |lanes| column("lanes", lanes, nodes, kind))?;
         let keeps = kept.map_or(Ok(Vec::new()), |kept| column("retained", kept, nodes, flag))?;
         let ends = [nodes as u32];
-        let one = Groups { parents: &[NONE], starts: &[0], ends: &ends, joins: None, limits: None };
-        let (scopes, homes) = scope::nest(groups.unwrap_or(one), nodes, &mut kinds)?;
+        let one = Scopes { parents: &[NONE], starts: &[0], ends: &ends, joins: None, limits: None };
+        let (scopes, homes) = scope::nest(scopes.unwrap_or(one), nodes, &mut kinds)?;
         let layout = Self {
             dag,
             kinds: squeeze(kinds, Kind::Loop),

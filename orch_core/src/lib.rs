@@ -56,5 +56,5 @@ pub use dag::{Dag, DagError};
 pub use journal::{Entry, NOTE};
 pub use layout::{Lane, Layout, LayoutError};
 pub use schedule::{Drained, Next, Schedule};
-pub use scope::Groups;
+pub use scope::Scopes;
 pub use state::{NONE, Reason, Refusal, State, Verb};

@@ -18,7 +18,7 @@ use pyo3::exceptions::{PyOverflowError, PyRuntimeError, PyTypeError, PyValueErro
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::{DagError, Entry, Groups, Lane, LayoutError, NONE, Next, Refusal};
+use crate::{DagError, Entry, Lane, LayoutError, NONE, Next, Refusal, Scopes};
 
 pyo3::create_exception!(
     orch._core,
@@ -137,18 +137,18 @@ impl Layout {
         let dag = Arc::clone(&dag.get().0);
         let lanes: Option<Vec<u8>> = lanes.map(|it| column("lanes", it)).transpose()?;
         let kept: Option<Vec<u8>> = retained.map(|it| column("retained", it)).transpose()?;
-        let scopes = Scopes::read(parents, starts, ends, joins, limits)?;
+        let scopes = OwnedScopes::read(parents, starts, ends, joins, limits)?;
         let size = dag.len();
         let make = || {
-            let groups = scopes.as_ref().map(Scopes::groups);
-            crate::Layout::new(dag, lanes.as_deref(), kept.as_deref(), groups)
+            let scopes = scopes.as_ref().map(OwnedScopes::borrow);
+            crate::Layout::new(dag, lanes.as_deref(), kept.as_deref(), scopes)
         };
         Ok(Self(Arc::new(guard(|| Ok(detached(py, size, make)?))?)))
     }
 }
 
-/// Copies of the columns of [`Groups`].
-struct Scopes {
+/// Copies of the columns of [`Scopes`].
+struct OwnedScopes {
     parents: Vec<u32>,
     starts: Vec<u32>,
     ends: Vec<u32>,
@@ -156,7 +156,7 @@ struct Scopes {
     limits: Option<Vec<u32>>,
 }
 
-impl Scopes {
+impl OwnedScopes {
     fn read(
         parents: Option<&Bound<'_, PyAny>>,
         starts: Option<&Bound<'_, PyAny>>,
@@ -179,8 +179,8 @@ impl Scopes {
         }))
     }
 
-    fn groups(&self) -> Groups<'_> {
-        Groups {
+    fn borrow(&self) -> Scopes<'_> {
+        Scopes {
             parents: &self.parents,
             starts: &self.starts,
             ends: &self.ends,

@@ -34,18 +34,19 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::VecDeque;
-use std::ops::Range;
+mod questions;
+mod sweep;
+
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::journal::{Entry, Journal};
+use crate::journal::Journal;
 use crate::layout::{Kind, Lane, Layout};
 use crate::nodes::Nodes;
 use crate::readers::Readers;
 use crate::ready::Ready;
 use crate::slots::Slots;
-use crate::state::{NONE, Reason, Refusal, State, Verb, Verdict};
+use crate::state::{Cell, NONE, Reason, Refusal, State, Verb, Verdict};
 
 /// After so many nodes, or so many nanoseconds, the event loop lets others have a turn.
 const BREATH: (u32, u64) = (1024, 1_000_000);
@@ -74,7 +75,7 @@ pub struct Drained {
 
 /// A scope in the course of a run.
 #[derive(Clone, Copy, Debug)]
-struct Group {
+struct Tally {
     /// Members that are not settled.
     open: u32,
     /// The worst end among the others.
@@ -86,7 +87,7 @@ struct Group {
 pub struct Schedule {
     layout: Arc<Layout>,
     nodes: Nodes,
-    groups: Vec<Group>,
+    tallies: Vec<Tally>,
     ready: Ready,
     slots: Slots,
     readers: Readers,
@@ -100,8 +101,6 @@ pub struct Schedule {
     unsettled: u32,
     is_cancelled: bool,
     drained: Drained,
-    /// Nodes that are about to settle by themselves: joins, and the doomed. Empty between calls.
-    due: VecDeque<u32>,
     /// Nodes taken by the event loop since, and time of, its last turn for others.
     taken: u32,
     breathed: u64,
@@ -112,11 +111,11 @@ impl Schedule {
     #[must_use]
     pub fn new(layout: Arc<Layout>, limit: u32) -> Self {
         let limits = [limit, layout.scope(0).limit];
-        let group = |members| Group { open: members, worst: Verdict::SUCCESS };
+        let tally = |members| Tally { open: members, worst: Verdict::SUCCESS };
         let count = layout.dag().len();
         let mut schedule = Self {
             nodes: Nodes::new(&layout),
-            groups: layout.all_scopes().iter().map(|scope| group(scope.members)).collect(),
+            tallies: layout.all_scopes().iter().map(|scope| tally(scope.members)).collect(),
             ready: Ready::new(limit > 0 || layout.is_limited()),
             slots: Slots::new(&layout),
             readers: Readers::new(&layout),
@@ -129,7 +128,6 @@ impl Schedule {
             unsettled: count as u32,
             is_cancelled: false,
             drained: Drained::default(),
-            due: VecDeque::new(),
             taken: 0,
             breathed: 0,
             layout,
@@ -140,17 +138,18 @@ impl Schedule {
 
     /// Settles what is settled from the beginning, and lines up the rest by number.
     fn begin(&mut self) {
-        for node in 0..self.nodes.len() as u32 {
-            if self.nodes.is_free(node) {
-                self.admit(node);
+        let Self { layout, nodes, ready, .. } = self;
+        for node in 0..nodes.len() as u32 {
+            if nodes.is_free(node) {
+                ready.admit(layout, nodes, node);
             }
         }
-        for scope in 0..self.groups.len() as u32 {
+        for scope in 0..self.tallies.len() as u32 {
             if self.layout.scope(scope).members > 0 {
                 continue;
             }
-            if let Some(parent) = self.close_group(scope) {
-                self.leave_group(parent, Verdict::SUCCESS);
+            if let Some(parent) = self.close_scope(scope) {
+                self.leave_scope(parent, Verdict::SUCCESS);
             }
         }
         self.settle_due(0);
@@ -175,18 +174,18 @@ impl Schedule {
         } else if lane == Lane::Loop && self.must_breathe(now) {
             Next::Breathe
         } else {
-            self.start_next(lane, now).map_or(Next::Idle, Next::Node)
+            let node = self.start_next(lane, now);
+            self.taken += u32::from(lane == Lane::Loop && node.is_some());
+            node.map_or(Next::Idle, Next::Node)
         }
     }
 
     /// At least one node is given between two breaths, however slow the machine.
     #[inline]
-    fn must_breathe(&mut self, now: u64) -> bool {
+    fn must_breathe(&self, now: u64) -> bool {
         let (nodes, nanoseconds) = BREATH;
-        let is_long = self.taken > 0 && now.saturating_sub(self.breathed) >= nanoseconds;
-        let is_due = is_long || self.taken >= nodes;
-        self.taken += u32::from(!is_due);
-        is_due
+        let is_long = now.saturating_sub(self.breathed) >= nanoseconds;
+        self.taken >= nodes || is_long && self.taken > 0
     }
 
     /// Starts whatever is ready in `lane` and the limits allow, as `graphlib` does it.
@@ -201,11 +200,7 @@ impl Schedule {
 
     #[inline]
     fn start_next(&mut self, lane: Lane, now: u64) -> Option<u32> {
-        while let Some(node) = self.ready.pop(lane) {
-            if !self.nodes.cell(node).is_queued() {
-                continue; // a husk
-            }
-            self.ready.forget(lane);
+        while let Some(node) = self.ready.pop(&self.nodes, lane) {
             if !self.slots.has_gates() || !self.park(node) {
                 self.start(node, now);
                 return Some(node);
@@ -363,201 +358,15 @@ impl Schedule {
         if cell.is_queued() || cell.is_parked() {
             return Err(Refusal::Ready { node, state: cell.state(), verb });
         }
-        self.queue(node);
+        self.ready.push(&self.layout, &mut self.nodes, node);
         Ok(())
     }
 
-    // -- whole scopes ---------------------------------------------------------------------------
-
-    /// Skips every PENDING task of `scope` and the scopes inside it, because of `cause`, and returns
-    /// the tasks that are RUNNING, RETRYING or PAUSED there, ascending.
-    ///
-    /// Joins settle through their scopes. One whose scope has nothing open, but which waits for other
-    /// predecessors, is settled as well. `cause` may be [`NONE`].
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal`] if there is no such scope or cause.
-    pub fn abort(&mut self, scope: u32, cause: u32) -> Result<Vec<u32>, Refusal> {
-        self.check_scope(scope)?;
-        if cause != NONE {
-            self.state(cause)?;
-        }
-        let now = self.clock.now();
-        let (tasks, scopes) = self.open_part(scope);
-        let skip = Verdict::skipped(Reason::Aborted, cause);
-        self.settle_pending(&tasks, now, |_| skip);
-        for inner in scopes.into_iter().rev() {
-            self.give_up_exit(inner, skip, now);
-        }
-        Ok(self.in_flight(&tasks))
-    }
-
-    /// Cancels every PENDING task and returns those that are RUNNING, RETRYING or PAUSED, ascending.
-    ///
-    /// From now on the run ends as CANCELLED. A run that is finished already is left as it is.
-    pub fn cancel_all(&mut self) -> Vec<u32> {
-        if !self.is_active() {
-            return Vec::new();
-        }
-        self.is_cancelled = true;
-        let (tasks, _) = self.open_part(0);
-        self.settle_pending(&tasks, self.clock.now(), Verdict::cancelled);
-        self.in_flight(&tasks)
-    }
-
-    /// The tasks of `scope` that lie in open scopes, ascending, and the scopes inside it that are
-    /// open or lie directly in an open one. What is closed is stepped over, not walked through.
-    fn open_part(&self, scope: u32) -> (Vec<u32>, Vec<u32>) {
-        let (mut tasks, mut scopes) = (Vec::new(), Vec::new());
-        let outer = self.layout.scope(scope);
-        let (mut at, mut next) = (outer.start, scope + 1);
-        if self.groups[scope as usize].open == 0 {
-            return (tasks, scopes);
-        }
-        while next < outer.after {
-            let inner = self.layout.scope(next);
-            self.open_tasks(at..inner.start, &mut tasks);
-            scopes.push(next);
-            let is_open = self.groups[next as usize].open > 0;
-            (at, next) = if is_open { (inner.start, next + 1) } else { (inner.end, inner.after) };
-        }
-        self.open_tasks(at..outer.end, &mut tasks);
-        (tasks, scopes)
-    }
-
-    fn open_tasks(&self, range: Range<u32>, tasks: &mut Vec<u32>) {
-        let is_open = |node: &u32| !self.nodes.state(*node).is_settled();
-        let is_task = |node: &u32| !self.layout.kind(*node).is_join();
-        tasks.extend(range.filter(is_open).filter(is_task));
-    }
-
-    /// All first change their state and only then tell others, so that each is told of one end only.
-    fn settle_pending(&mut self, tasks: &[u32], now: u64, verdict: impl Fn(u32) -> Verdict) {
-        let is_pending = |node: &u32| self.nodes.cell(*node).is(State::Pending);
-        let pending: Vec<u32> = tasks.iter().copied().filter(is_pending).collect();
-        for &node in &pending {
-            self.leave(node);
-            self.close(node, verdict(node), now);
-        }
-        for &node in &pending {
-            self.spread(node, verdict(node));
-        }
-        self.settle_due(now);
-    }
-
-    fn give_up_exit(&mut self, scope: u32, skip: Verdict, now: u64) {
-        let join = self.layout.scope(scope).join;
-        let is_closed = self.groups[scope as usize].open == 0;
-        if is_closed && join != NONE && self.nodes.cell(join).is(State::Pending) {
-            let verdict = self.own_verdict(join).worst(skip);
-            self.close(join, verdict, now);
-            self.spread(join, verdict);
-            self.settle_due(now);
-        }
-    }
-
-    fn in_flight(&self, tasks: &[u32]) -> Vec<u32> {
-        tasks.iter().copied().filter(|node| !self.nodes.state(*node).is_settled()).collect()
-    }
-
-    // -- questions ------------------------------------------------------------------------------
+    // -- reports -------------------------------------------------------------------------------
 
     /// What somebody has to act upon since the last call.
     pub fn drain(&mut self) -> Drained {
         std::mem::take(&mut self.drained)
-    }
-
-    /// How many nodes run.
-    #[must_use]
-    pub fn running(&self) -> u32 {
-        self.running
-    }
-
-    /// Whether some node is not settled.
-    #[must_use]
-    pub fn is_active(&self) -> bool {
-        self.unsettled > 0
-    }
-
-    /// The state of a node.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal::Node`] if there is no such node.
-    #[inline]
-    pub fn state(&self, node: u32) -> Result<State, Refusal> {
-        let nodes = self.nodes.len();
-        self.nodes.get(node).map(crate::state::Cell::state).ok_or(Refusal::Node { node, nodes })
-    }
-
-    /// The states of all nodes, by number.
-    pub fn states(&self) -> impl Iterator<Item = State> + '_ {
-        self.nodes.states()
-    }
-
-    /// How the run stands: RUNNING while it is active, but PAUSED if nothing happens until somebody
-    /// resumes a node; then FAILED, CANCELLED or SUCCEEDED.
-    #[must_use]
-    pub fn outcome(&self) -> State {
-        let is_busy = self.running + self.retrying > 0 || self.is_anything_ready();
-        match self.groups[0].worst.state {
-            _ if self.is_active() && !is_busy && self.paused > 0 => State::Paused,
-            _ if self.is_active() => State::Running,
-            _ if self.is_cancelled => State::Cancelled,
-            State::Skipped => State::Succeeded,
-            state => state,
-        }
-    }
-
-    fn is_anything_ready(&self) -> bool {
-        self.ready.live(Lane::Loop) + self.ready.live(Lane::Thread) > 0
-    }
-
-    /// How a group stands: as [`outcome`](Self::outcome), and SKIPPED if that is the worst in it.
-    ///
-    /// Looks at all nodes of an open scope.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal::Scope`] if there is no such scope.
-    pub fn scope_outcome(&self, scope: u32) -> Result<State, Refusal> {
-        self.check_scope(scope)?;
-        let (group, shape) = (self.groups[scope as usize], self.layout.scope(scope));
-        Ok(match shape.join {
-            _ if scope == 0 => self.outcome(),
-            NONE if group.open == 0 => group.worst.state,
-            join if join != NONE && self.nodes.state(join).is_settled() => self.nodes.state(join),
-            _ if self.is_stuck(shape.start..shape.end) => State::Paused,
-            _ => State::Running,
-        })
-    }
-
-    /// Whether some node of the range is PAUSED and none runs or is ready.
-    fn is_stuck(&self, range: Range<u32>) -> bool {
-        let mut paused = 0;
-        for cell in range.map(|node| self.nodes.cell(node)) {
-            match cell.state() {
-                _ if cell.is_queued() || cell.is_parked() => return false,
-                State::Running | State::Retrying => return false,
-                State::Paused => paused += 1,
-                _ => {}
-            }
-        }
-        paused > 0
-    }
-
-    // -- time and journal -----------------------------------------------------------------------
-
-    /// From now on the time is `nanoseconds`, until it is set again.
-    pub fn set_time(&mut self, nanoseconds: u64) {
-        self.clock.set(nanoseconds);
-    }
-
-    /// Nanoseconds since the schedule was made, or the time that was set.
-    #[must_use]
-    pub fn now(&self) -> u64 {
-        self.clock.now()
     }
 
     /// Appends an entry of the caller's own about `node`, and returns its position.
@@ -571,22 +380,9 @@ impl Schedule {
         Ok(self.journal.len() - 1)
     }
 
-    /// How many entries the journal has.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.journal.len()
-    }
-
-    /// Whether the journal is empty.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The entries from `start` to before `stop`, as far as there are any. Joins leave none.
-    pub fn journal(&self, start: usize, stop: usize) -> impl Iterator<Item = Entry> + '_ {
-        let cause_of = |node| self.nodes.cause(node);
-        (start..stop.min(self.len())).map(move |at| self.journal.entry(at, cause_of))
+    /// From now on the time is `nanoseconds`, until it is set again.
+    pub fn set_time(&mut self, nanoseconds: u64) {
+        self.clock.set(nanoseconds);
     }
 
     // -- the machine ----------------------------------------------------------------------------
@@ -601,7 +397,7 @@ impl Schedule {
     }
 
     fn check_scope(&self, scope: u32) -> Result<(), Refusal> {
-        let scopes = self.groups.len();
+        let scopes = self.tallies.len();
         if (scope as usize) < scopes { Ok(()) } else { Err(Refusal::Scope { scope, scopes }) }
     }
 
@@ -629,12 +425,19 @@ impl Schedule {
             _ => {}
         }
         if cell.is_queued() {
-            self.ready.forget(self.layout.kind(node).lane());
+            self.ready.forget(&self.layout, node);
         }
         if self.slots.has_gates() {
-            if cell.is(State::Running) {
-                self.slots.vacate(&self.layout, node);
-            }
+            self.leave_gates(node, cell);
+        }
+    }
+
+    /// Somebody else may have what a node held, or stood in line for.
+    fn leave_gates(&mut self, node: u32, cell: Cell) {
+        if cell.is(State::Running) {
+            self.slots.vacate(&self.layout, node);
+        }
+        if cell.is(State::Running) || cell.is_queued() || cell.is_parked() {
             self.call_in(node);
         }
     }
@@ -657,43 +460,43 @@ impl Schedule {
     /// The end of a node, in the books of the others: successors, its scope, those it read.
     #[inline]
     fn spread(&mut self, node: u32, verdict: Verdict) {
-        let Self { layout, nodes, due, ready, .. } = self;
+        let Self { layout, nodes, ready, .. } = self;
         for &edge in layout.dag().successors(node) {
             if nodes.arrive_along(edge, verdict) {
-                line_up(layout, nodes, ready, due, edge.node());
+                ready.admit(layout, nodes, edge.node());
             }
         }
         if let Some(scope) = self.layout.member_of(node) {
-            self.leave_group(scope, verdict);
+            self.leave_scope(scope, verdict);
         }
         self.readers.settled(&self.layout, &self.nodes, node, &mut self.drained.released);
     }
 
     /// A member of `scope` is settled, and perhaps the scope with it, and the one around it.
     #[inline]
-    fn leave_group(&mut self, mut scope: u32, mut verdict: Verdict) {
+    fn leave_scope(&mut self, mut scope: u32, mut verdict: Verdict) {
         loop {
-            let group = &mut self.groups[scope as usize];
-            group.worst = group.worst.worst(verdict);
-            group.open -= 1;
-            if group.open > 0 {
+            let tally = &mut self.tallies[scope as usize];
+            tally.worst = tally.worst.worst(verdict);
+            tally.open -= 1;
+            if tally.open > 0 {
                 return;
             }
-            verdict = group.worst;
-            let Some(parent) = self.close_group(scope) else { return };
+            verdict = tally.worst;
+            let Some(parent) = self.close_scope(scope) else { return };
             scope = parent;
         }
     }
 
     /// No member of `scope` is open any more: its exit join waits for one thing less. Without an exit
     /// the scope is itself a settled member of its parent, which is returned.
-    fn close_group(&mut self, scope: u32) -> Option<u32> {
+    fn close_scope(&mut self, scope: u32) -> Option<u32> {
         let shape = self.layout.scope(scope);
         if shape.join == NONE {
             return (shape.parent != NONE).then_some(shape.parent);
         }
         if self.nodes.arrive(shape.join) {
-            self.due.push_back(shape.join);
+            self.ready.admit(&self.layout, &mut self.nodes, shape.join);
         }
         None
     }
@@ -701,7 +504,7 @@ impl Schedule {
     /// Settles what settles by itself, and what settles thereby.
     #[inline]
     fn settle_due(&mut self, now: u64) {
-        while let Some(node) = self.due.pop_front() {
+        while let Some(node) = self.ready.next_due() {
             let verdict = self.own_verdict(node);
             self.close(node, verdict, now);
             self.spread(node, verdict);
@@ -712,27 +515,15 @@ impl Schedule {
     fn own_verdict(&self, node: u32) -> Verdict {
         let doom = self.nodes.doom(node);
         match self.layout.kind(node) {
-            Kind::Exit => self.groups[self.layout.home(node) as usize].worst.worst(doom),
+            Kind::Exit => self.tallies[self.layout.home(node) as usize].worst.worst(doom),
             _ => doom,
         }
-    }
-
-    /// A pending node has nothing left to wait for.
-    fn admit(&mut self, node: u32) {
-        let Self { layout, nodes, due, ready, .. } = self;
-        line_up(layout, nodes, ready, due, node);
-    }
-
-    fn queue(&mut self, node: u32) {
-        self.nodes.set(node, self.nodes.cell(node).queued());
-        self.ready.push(&self.layout, node);
     }
 
     /// Parks a node that has just left the queue, if a gate around it is full.
     fn park(&mut self, node: u32) -> bool {
         let Some(gate) = self.slots.obstacle(&self.layout, node) else { return false };
-        self.nodes.set(node, self.nodes.cell(node).parked());
-        self.slots.park(&self.layout, gate, node);
+        self.slots.park(&self.layout, &mut self.nodes, gate, node);
         self.call_in(node);
         true
     }
@@ -742,29 +533,10 @@ impl Schedule {
         let Self { layout, nodes, slots, ready, .. } = self;
         for gate in layout.gates(node) {
             for lane in [Lane::Loop, Lane::Thread] {
-                let is_parked = |node| nodes.cell(node).is_parked();
-                if let Some(waiter) = slots.unpark(layout, gate, lane, is_parked) {
-                    nodes.set(waiter, nodes.cell(waiter).queued());
-                    ready.push(layout, waiter);
+                if let Some(waiter) = slots.unpark(layout, nodes, gate, lane) {
+                    ready.push(layout, nodes, waiter);
                 }
             }
         }
-    }
-}
-
-/// A pending node has nothing left to wait for: into the queue, unless it settles by itself.
-fn line_up(
-    layout: &Layout,
-    nodes: &mut Nodes,
-    ready: &mut Ready,
-    due: &mut VecDeque<u32>,
-    node: u32,
-) {
-    let cell = nodes.cell(node);
-    if cell.is_doomed() || layout.kind(node).is_join() {
-        due.push_back(node);
-    } else {
-        nodes.set(node, cell.queued());
-        ready.push(layout, node);
     }
 }

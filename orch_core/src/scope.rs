@@ -11,7 +11,7 @@ use crate::state::NONE;
 
 /// The scopes as columns, in preorder, the way [`Layout::new`](crate::Layout::new) takes them.
 #[derive(Clone, Copy, Debug)]
-pub struct Groups<'a> {
+pub struct Scopes<'a> {
     /// The scope around each, [`NONE`] for scope 0.
     pub parents: &'a [u32],
     /// The first node of each.
@@ -47,7 +47,7 @@ impl Scope {
     }
 }
 
-impl Groups<'_> {
+impl Scopes<'_> {
     fn check_lengths(&self) -> Result<(), LayoutError> {
         let count = self.parents.len();
         if count == 0 {
@@ -76,14 +76,14 @@ impl Groups<'_> {
 /// The scopes, checked, and for each node its home (see [`Layout`](crate::Layout)). Marks the exit
 /// joins among the kinds.
 pub(crate) fn nest(
-    groups: Groups<'_>,
+    columns: Scopes<'_>,
     nodes: usize,
     kinds: &mut [Kind],
 ) -> Result<(Vec<Scope>, Vec<u32>), LayoutError> {
-    groups.check_lengths()?;
+    columns.check_lengths()?;
     let mut nest = Nest { homes: vec![0; nodes], at: 0, scopes: Vec::new(), open: Vec::new() };
-    for at in 0..groups.parents.len() {
-        let scope = groups.scope(at);
+    for at in 0..columns.parents.len() {
+        let scope = columns.scope(at);
         let fits = if at == 0 { nest.root(scope) } else { nest.add(scope, kinds) };
         fits.map_err(|problem| LayoutError::Scope { scope: at, problem })?;
     }

@@ -25,6 +25,7 @@
 use std::collections::BinaryHeap;
 
 use crate::layout::{Lane, Layout};
+use crate::nodes::Nodes;
 use crate::ready::{Key, key, node_of};
 
 /// The gates of one run.
@@ -61,8 +62,10 @@ impl Slots {
         layout.gates(node).filter(|gate| self.is_full(layout, *gate)).last()
     }
 
-    pub(crate) fn park(&mut self, layout: &Layout, gate: u32, node: u32) {
+    /// Parks a node at a gate that is full.
+    pub(crate) fn park(&mut self, layout: &Layout, nodes: &mut Nodes, gate: u32, node: u32) {
         let lane = layout.kind(node).lane();
+        nodes.set(node, nodes.cell(node).parked());
         self.gates[gate as usize].parked[lane as usize].push(key(layout, node));
     }
 
@@ -76,18 +79,19 @@ impl Slots {
         layout.gates(node).for_each(|gate| self.gates[gate as usize].used -= 1);
     }
 
-    /// Takes the best node parked at `gate` out, if there is a slot for it. `is_parked` tells husks.
+    /// Takes the best node of a lane that is parked at `gate` out, if there is a slot for it.
     pub(crate) fn unpark(
         &mut self,
         layout: &Layout,
+        nodes: &Nodes,
         gate: u32,
         lane: Lane,
-        is_parked: impl Fn(u32) -> bool,
     ) -> Option<u32> {
         if self.is_full(layout, gate) {
             return None;
         }
         let parked = &mut self.gates[gate as usize].parked[lane as usize];
-        std::iter::from_fn(|| parked.pop().map(node_of)).find(|node| is_parked(*node))
+        let next = || parked.pop().map(node_of);
+        std::iter::from_fn(next).find(|node| nodes.cell(*node).is_parked())
     }
 }

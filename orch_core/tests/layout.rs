@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use orch_core::{Dag, Groups, Layout, LayoutError, NONE};
+use orch_core::{Dag, Layout, LayoutError, NONE, Scopes};
 
 type Scope = [u32; 5];
 
@@ -16,7 +16,7 @@ fn made(
     let dag = Arc::new(Dag::new(nodes, &sources, &targets, None).expect("a graph"));
     let columns =
         [0, 1, 2, 3, 4].map(|at| scopes.iter().map(|scope| scope[at]).collect::<Vec<_>>());
-    let groups = Groups {
+    let groups = Scopes {
         parents: &columns[0],
         starts: &columns[1],
         ends: &columns[2],
@@ -104,7 +104,7 @@ fn columns_have_a_length_and_a_meaning() {
     );
     assert_eq!(made(None, Some(&[2, 0])).to_string(), "retained[0] is 2, expected 0 or 1");
     let scopes = |parents, starts| {
-        let groups = Groups { parents, starts, ends: &[2], joins: None, limits: None };
+        let groups = Scopes { parents, starts, ends: &[2], joins: None, limits: None };
         Layout::new(Arc::clone(&dag), None, None, Some(groups))
             .expect_err("does not fit")
             .to_string()

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use orch_core::{Dag, Groups, Lane, Layout, NONE, Next, Schedule, State};
+use orch_core::{Dag, Lane, Layout, NONE, Next, Schedule, Scopes, State};
 
 fn run(dag: Dag, limit: u32) -> Schedule {
     Schedule::new(Arc::new(Layout::new(Arc::new(dag), None, None, None).expect("a layout")), limit)
@@ -82,7 +82,7 @@ fn a_chain_numbered_backwards() {
     assert_eq!(play(&mut run(dag, 0)), 300_000);
 }
 
-/// Groups in each other: each has a step, the group inside it, that group's exit, and a step that
+/// Scopes in each other: each has a step, the group inside it, that group's exit, and a step that
 /// needs the exit.
 struct Nest {
     depth: u32,
@@ -107,7 +107,7 @@ impl Nest {
         let is_join = |node: u32| node >= self.depth && (node - self.depth) % 2 == 0;
         let lanes: Vec<_> =
             (0..self.nodes()).map(|node| if is_join(node) { 2 } else { 0 }).collect();
-        let groups = Groups {
+        let groups = Scopes {
             parents: &self.column(|scope| scope.wrapping_sub(1)),
             starts: &self.column(|scope| scope),
             ends: &self.column(|scope| self.exit(scope)),
@@ -162,7 +162,7 @@ fn a_failure_climbs_out_of_a_hundred_thousand_groups() {
 fn waiting_for_two_limits_is_not_quadratic() {
     // the lower half in a group with one slot, inside a run with two, and two nodes run at any time
     let half = 50_000;
-    let groups = Groups {
+    let groups = Scopes {
         parents: &[NONE, 0, 1],
         starts: &[0, 0, 0],
         ends: &[2 * half, 2 * half, half],

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use orch_core::{
-    Dag, Drained, Groups, Lane, Layout, NONE, NOTE, Next, Refusal, Schedule, State, Verb,
+    Dag, Drained, Lane, Layout, NONE, NOTE, Next, Refusal, Schedule, Scopes, State, Verb,
 };
 
 const NOTHING: [u32; 0] = [];
@@ -33,7 +33,7 @@ impl Plan<'_> {
             Arc::new(Dag::new(self.nodes, &sources, &targets, Some(&is_order)).expect("a graph"));
         let column = |at: usize| self.scopes.iter().map(|scope| scope[at]).collect::<Vec<_>>();
         let columns = [0, 1, 2, 3, 4].map(column);
-        let groups = (!self.scopes.is_empty()).then_some(Groups {
+        let groups = (!self.scopes.is_empty()).then_some(Scopes {
             parents: &columns[0],
             starts: &columns[1],
             ends: &columns[2],

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use orch_core::{Dag, Groups, Layout, NONE};
+use orch_core::{Dag, Layout, NONE, Scopes};
 use proptest::prelude::*;
 
 /// What is in a group.
@@ -157,7 +157,7 @@ fn layout(lanes: &[u8], kept: &[bool], scopes: &[Scope], edges: &[(u32, u32, boo
     let (parents, starts, ends) =
         (column(|it| it.parent), column(|it| it.start), column(|it| it.end));
     let (joins, limits) = (column(|it| it.join), column(|it| it.limit));
-    let groups = Groups {
+    let groups = Scopes {
         parents: &parents,
         starts: &starts,
         ends: &ends,
