@@ -64,7 +64,7 @@ def _show(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> int:
     plan = compile(load(args.workflow))
-    inputs = [inert(name) + ("" if plan.input_table[name].required else " (optional)") for name in plan.inputs]
+    inputs = [inert(name) + ("" if plan.wiring.inputs[name].required else " (optional)") for name in plan.inputs]
     size = f"{_counted(len(plan), 'task')}, {_counted(plan.dag.edges, 'edge')}"
     print(f"ok: {size}, inputs: {', '.join(inputs) or 'none'}")
     return 0

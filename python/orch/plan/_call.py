@@ -1,5 +1,4 @@
-"""
-How a step's function is called: positionally, with values in the order of its slots.
+"""How a step's function is called: positionally, with values in the order of its slots.
 
 The hot path knows one form, `call(*values)`. Whatever a function wants beyond that (keywords, one of several
 outputs of a producer, the `upstream` mapping, a check of its own outputs) is wrapped around it here, once, when the
@@ -10,37 +9,28 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Callable, Sequence
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
+from orch.definition import Task
 from orch.errors import OutputError
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-
-    from orch.definition import Task
-
-__all__ = ("LOOP", "PLACE", "THREAD", "Shape", "callable_of", "lane_of")
-
-LOOP, THREAD, PLACE = 0, 1, 2
-"""Where the body of a step runs: as a coroutine on the loop, in a worker thread, or called in place on the loop."""
-
-_COROUTINE_FLAG = inspect.CO_COROUTINE
+__all__ = ("Shape", "callable_of")
 
 
 @attrs.frozen
 class Shape:
-    """How the flat values of a step become the arguments of its function."""
+    """How the flat values of a step become the arguments of its function: positional, then keywords, then upstream."""
 
     positional: int
-    """The first so many values are positional arguments; keywords follow, then the values of `upstream`."""
     keywords: tuple[str, ...] = ()
-    picks: tuple[tuple[int, int], ...] = ()
-    """(position, k): the value there is a tuple of outputs, of which the k-th is meant."""
-    upstream: tuple[int, tuple[str, ...]] | None = None
-    """(position, names): the argument there is the mapping of these names to the values at the end."""
+    picks: tuple[tuple[int, int], ...] = ()  # (position, k): of the tuple of outputs there, the k-th is meant
+    upstream: tuple[int, tuple[str, ...]] | None = (
+        None  # (position, names): there goes the mapping of names to the rest
+    )
 
     def arguments(self, flat: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
         """Return positional and keyword arguments for the values of the slots."""
@@ -54,36 +44,27 @@ class Shape:
         return values[: self.positional], dict(zip(self.keywords, values[self.positional : end], strict=True))
 
 
-def lane_of(task: Task[..., Any]) -> int:
-    """Return where the body of the task runs."""
-    if task.signature.kind == "coroutine":
-        return LOOP
-    return PLACE if task.thread is False else THREAD
-
-
 def callable_of(task: Task[..., Any], shape: Shape | None) -> Callable[..., Any]:
-    """Return what the lane calls with the slots' values; for a coroutine task it always returns a coroutine."""
+    """Return what a lane calls with the slots' values; for a coroutine task it always returns a coroutine."""
     call: Callable[..., Any] = task.fn
     coroutine = task.signature.kind == "coroutine"
-    if coroutine and not _returns_coroutine(task.fn):
-        call = _as_coroutine(call)
     if shape is not None:
         call = _shaped(call, shape)
     if task.unpacks:
-        call = (_checked_coroutine if coroutine else _checked)(call, task)
-    return call
+        return (_checked_coroutine if coroutine else _checked)(call, task)
+    return _as_coroutine(call) if coroutine and not _returns_coroutine(task.fn) else call
 
 
 def _returns_coroutine(fn: object) -> bool:
     while isinstance(fn, functools.partial):
         fn = fn.func
     fn = getattr(fn, "__func__", fn)
-    return isinstance(fn, FunctionType) and bool(fn.__code__.co_flags & _COROUTINE_FLAG)
+    return isinstance(fn, FunctionType) and bool(fn.__code__.co_flags & inspect.CO_COROUTINE)
 
 
-def _as_coroutine(fn: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
-    async def call(*args: object, **kwargs: object) -> object:
-        return await fn(*args, **kwargs)
+def _as_coroutine(fn: Callable[..., Any]) -> Callable[..., Any]:
+    async def call(*flat: object) -> object:
+        return await fn(*flat)
 
     return call
 
@@ -97,10 +78,7 @@ def _shaped(fn: Callable[..., Any], shape: Shape) -> Callable[..., Any]:
 
 
 def _checked(fn: Callable[..., Any], task: Task[..., Any]) -> Callable[..., Any]:
-    def call(*flat: object) -> object:
-        return _outputs(task, fn(*flat))
-
-    return call
+    return lambda *flat: _outputs(task, fn(*flat))
 
 
 def _checked_coroutine(fn: Callable[..., Any], task: Task[..., Any]) -> Callable[..., Any]:

@@ -1,94 +1,75 @@
-"""
-First half of lowering: give every task and every group boundary its number.
+"""First half of lowering: give every task and every group boundary its number.
 
-In: a definition, a tree of groups and tasks. Out: a `Draft`, the same tree as flat tables. Nodes are numbered
-in order of definition, so that the nodes of a group are one contiguous range; behind that range lies the group's
-*exit join*, a node the core settles by itself when everything in the group is settled. The root needs no join: the
-run ends with it. The walk keeps its own stack, so depth costs memory and never recursion.
+In: a definition, a tree of groups and tasks. Out: a `Draft`, the same tree as flat tables. Nodes are numbered in
+order of definition, so the nodes of a group are one contiguous range; behind it lies the group's *exit join*, a
+node that the core settles by itself when everything in the group is settled (the root has none: the run ends with
+it). The walk keeps its own stack, so depth costs memory and never recursion.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterator
+from typing import Any, cast
 
 import attrs
 
 from orch.definition import Group, Task, Workflow
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 __all__ = ("NONE", "Draft", "Scope", "number")
 
-NONE = 0xFFFFFFFF
-"""The core's word for "no such node"."""
+NONE = 0xFFFFFFFF  # the core's word for "no such node"
 
 
 @attrs.define(eq=False)
 class Scope:
-    """One group as a row: nodes `start` to `end` (exclusive) are inside, `join` is its exit (NONE for the root)."""
+    """A group as a row: the nodes `start` to `end` (exclusive) are inside, `join` is its exit."""
 
     group: Workflow
-    segment: str
+    kind: str  # that of the group; "task" where a lone task is the whole workflow
+    segment: str  # the last part of its path
     parent: int
     start: int
     end: int = 0
     join: int = NONE
-    handed: int | None = None
-    """The slot whose value the group hands on to the next step of a Sequence; None: it hands on what it was handed."""
-    children: list[int] = attrs.field(factory=list[int])
-    """The steps in order: a node number, or ~scope for a group."""
+    handed: int | None = None  # the slot of what it hands on in a Sequence; None: it hands on what it was handed
+    children: list[int] = attrs.field(factory=list[int])  # a node number each, or ~scope for a group
 
 
 @attrs.define(eq=False)
 class Draft:
-    """The definition as tables. `tasks`, `segments` and `scope_of` have one entry a node, None where it is a join."""
+    """The definition as tables; `tasks`, `segments` and `scope_of` have one entry a node, `tasks` None for joins."""
 
     tasks: list[Task[..., Any] | None] = attrs.field(factory=list)
     segments: list[str] = attrs.field(factory=list[str])
     scope_of: list[int] = attrs.field(factory=list[int])
     scopes: list[Scope] = attrs.field(factory=list[Scope])
-    joins: dict[int, int] = attrs.field(factory=dict[int, int])
-    """By exit join: the number of its scope."""
+    joins: dict[int, int] = attrs.field(factory=dict[int, int])  # by exit join: its scope
 
-    def add_task(self, task: Task[..., Any], segment: str, scope: int) -> int:
-        """Number a task, and return the number."""
+    def add(self, task: Task[..., Any] | None, segment: str, scope: int) -> int:
+        """Number a task, or with None a join, and return the number."""
         self.tasks.append(task)
         self.segments.append(segment)
         self.scope_of.append(scope)
         return len(self.tasks) - 1
 
-    def add_join(self, scope: int) -> int:
-        """Number the exit of `scope`, which stands in the parent's range, and return the number."""
-        row = self.scopes[scope]
-        self.tasks.append(None)
-        self.segments.append(row.segment)
-        self.scope_of.append(row.parent)
-        self.joins[len(self.tasks) - 1] = scope
-        return len(self.tasks) - 1
-
     def task(self, node: int) -> Task[..., Any]:
-        """Return the task of a node that is known to be none of the joins."""
+        """Return the task of a node that is known to be no join."""
         return cast("Task[..., Any]", self.tasks[node])
 
     def exit(self, child: int) -> int:
-        """Return the node that settles last of a step: the task itself, or the join of a group."""
+        """Return the node of a step that settles last: the task itself, or the join of a group."""
         return child if child >= 0 else self.scopes[~child].join
 
     def handed(self, child: int) -> int | None:
         """Return the slot of the value that a step hands on."""
         return child if child >= 0 else self.scopes[~child].handed
 
-    def segment(self, child: int) -> str:
-        """Return the last part of the path of a step."""
-        return self.segments[child] if child >= 0 else self.scopes[~child].segment
-
 
 def number(root: Workflow) -> Draft:
     """Return the tables of `root`, in one walk, linear in the number of steps."""
     draft = Draft()
-    draft.scopes.append(Scope(root, "", NONE, 0))
-    steps = root.steps if isinstance(root, Group) else (root,)
+    kind, steps = (root.kind, root.steps) if isinstance(root, Group) else ("task", (root,))
+    draft.scopes.append(Scope(root, kind, "", NONE, 0))
     stack: list[tuple[int, Iterator[Workflow], dict[str, int]]] = [(0, iter(steps), {})]
     while stack:
         scope, rest, used = stack[-1]
@@ -97,33 +78,28 @@ def number(root: Workflow) -> Draft:
             stack.pop()
             _close(draft, scope)
         elif isinstance(step, Group):
-            stack.append((_open(draft, step, scope, used), iter(step.steps), {}))
+            draft.scopes[scope].children.append(~len(draft.scopes))
+            stack.append((len(draft.scopes), iter(step.steps), {}))
+            draft.scopes.append(Scope(step, step.kind, _distinct(step.name, used), scope, len(draft.tasks)))
         else:
-            node = draft.add_task(cast("Task[..., Any]", step), _unique(step.name, used), scope)
+            node = draft.add(cast("Task[..., Any]", step), _distinct(step.name, used), scope)
             draft.scopes[scope].children.append(node)
     return draft
-
-
-def _open(draft: Draft, group: Group, parent: int, used: dict[str, int]) -> int:
-    number = len(draft.scopes)
-    draft.scopes.append(Scope(group, _unique(group.name, used), parent, len(draft.tasks)))
-    draft.scopes[parent].children.append(~number)
-    return number
 
 
 def _close(draft: Draft, scope: int) -> None:
     row = draft.scopes[scope]
     row.end = len(draft.tasks)
     if scope:
-        row.join = row.handed = draft.add_join(scope)
-    if isinstance(row.group, Group) and row.group.kind == "sequence":
+        row.join = row.handed = draft.add(None, row.segment, row.parent)
+        draft.joins[row.join] = scope
+    if row.kind == "sequence":
         row.handed = draft.handed(row.children[-1]) if row.children else None
 
 
-def _unique(name: str, used: dict[str, int]) -> str:
+def _distinct(name: str, used: dict[str, int]) -> str:
     """Return `name`, or `name#2`, `name#3`, … where siblings carry it already."""
-    count = used.get(name, 0) + 1
-    used[name] = count
-    if count == 1:
+    used[name] = used.get(name, 0) + 1
+    if used[name] == 1:
         return name
-    return _unique(f"{name}#{count}", used) if f"{name}#{count}" in used else f"{name}#{count}"
+    return _distinct(f"{name}#{used[name]}", used)

@@ -1,19 +1,18 @@
-"""
-Which names a step can see: symbol tables as in a block-structured language.
+"""Which names a step can see: symbol tables as in a block-structured language.
 
-Entering a Graph makes the names of all its steps visible, a Sequence makes each step visible to those after it, leaving
-takes the names away again. So every look-up is constant time at any depth. A closed group offers its own name and the
-outputs of its direct tasks, and nothing deeper.
+Entering a Graph makes the names of all its steps visible, a Sequence makes each step visible to those after it,
+leaving takes the names away again. So every look-up is constant time at any depth. A closed group offers its own
+name and the outputs of its direct tasks, and nothing deeper.
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from orch.definition import Group, Task
+from orch.definition import Task
 from orch.plan._draft import Draft
 
-__all__ = ("Binding", "Names", "kind_of")
+__all__ = ("Binding", "Names")
 
 
 class Binding(NamedTuple):
@@ -28,6 +27,7 @@ class Binding(NamedTuple):
 
 
 Table = dict[Any, list[Binding]]
+Offer = tuple[Table, Any, Binding]
 
 
 class Names:
@@ -37,7 +37,7 @@ class Names:
 
     def __init__(self, draft: Draft) -> None:
         self.draft = draft
-        self.deps = any(task is not None and task.deps for task in draft.tasks)  # else nobody asks for steps or objects
+        self.deps = any(task is not None and task.deps for task in draft.tasks)  # else steps and objects are not asked
         self.outputs: Table = {}
         self.steps: Table = {}
         self.objects: Table = {}
@@ -56,28 +56,8 @@ class Names:
         for table, key, _ in self._offers(scope, child):
             table[key].pop()
 
-    def _offers(self, scope: int, child: int) -> list[tuple[Table, Any, Binding]]:
-        if child >= 0:
-            task = self.draft.task(child)
-            binding = Binding(scope, child, child + 1, child, -1, child)
-            found = _outputs(self.outputs, task, binding)
-            return found + self._objects(task, binding, task.fn) if self.deps else found
-        row = self.draft.scopes[~child]
-        binding = Binding(scope, row.start, row.join + 1, row.join, -1, row.join)
-        found = [(self.outputs, row.group.name, binding)]
-        for inner in row.children:
-            if inner >= 0:
-                found += [
-                    (self.outputs, *each) for each in _outputs(self.draft.task(inner), binding._replace(slot=inner))
-                ]
-        return found + self._objects(row.group, binding, row.group) if self.deps else found
-
-    def _objects(self, step: Any, binding: Binding, fn: object) -> list[tuple[Table, Any, Binding]]:
-        return [(self.steps, step.name, binding), (self.objects, id(step), binding), (self.objects, id(fn), binding)]
-
     def find(self, table: Table, key: object, node: int) -> tuple[Binding, ...]:
-        """
-        Return what `key` means for the step at `node`: nothing, one binding, or the candidates if it is ambiguous.
+        """Return what `key` means for the step at `node`: nothing, one binding, or two if it is ambiguous.
 
         The innermost scope wins. What contains the node itself is not meant: a task is no input of its own.
         """
@@ -89,22 +69,32 @@ class Names:
         found: list[Binding] = []
         for each in reversed(stack):
             if not each.low <= node < each.high and each not in found:
-                if found and (each.scope != found[0].scope or len(found) > 1):
+                if len(found) > 1 or (found and each.scope != found[0].scope):
                     break
                 found.append(each)
-        return tuple(found)
+        return tuple(found[::-1])
 
     def known(self) -> list[str]:
         """Return every name visible now, sorted."""
         return sorted({key for table in (self.steps, self.outputs) for key, stack in table.items() if stack})
 
+    def _offers(self, scope: int, child: int) -> list[Offer]:
+        if child >= 0:
+            task = self.draft.task(child)
+            binding = Binding(scope, child, child + 1, child, -1, child)
+            return self._outputs(task, binding) + (self._objects(task, binding, task.fn) if self.deps else [])
+        row = self.draft.scopes[~child]
+        binding = Binding(scope, row.start, row.join + 1, row.join, -1, row.join)
+        found: list[Offer] = [(self.outputs, row.group.name, binding)]
+        for inner in row.children:
+            if inner >= 0:
+                found += self._outputs(self.draft.task(inner), binding._replace(slot=inner))
+        return found + (self._objects(row.group, binding, row.group) if self.deps else [])
 
-def _outputs(table: Table, task: Task[..., Any], binding: Binding) -> list[tuple[Table, Any, Binding]]:
-    if not task.unpacks:
-        return [(table, task.output or task.name, binding)]
-    return [(table, name, binding._replace(pick=k)) for k, name in enumerate(task.outputs)]
+    def _outputs(self, task: Task[..., Any], binding: Binding) -> list[Offer]:
+        if not task.unpacks:
+            return [(self.outputs, task.output or task.name, binding)]
+        return [(self.outputs, name, binding._replace(pick=k)) for k, name in enumerate(task.outputs)]
 
-
-def kind_of(group: object) -> str:
-    """Return the kind of a scope: that of its group, or "task" where a lone task is the whole workflow."""
-    return group.kind if isinstance(group, Group) else "task"
+    def _objects(self, step: Any, binding: Binding, fn: object) -> list[Offer]:
+        return [(self.steps, step.name, binding), (self.objects, id(step), binding), (self.objects, id(fn), binding)]

@@ -1,5 +1,4 @@
-"""
-Second half of lowering: where every argument comes from, and which step waits for which.
+"""Second half of lowering: where every argument comes from, and which step waits for which.
 
 In: a `Draft`. Out: `Wiring`, edges between nodes and one *slot* per argument. A run keeps all its values in one
 list: first one slot a node, then one for every constant, default, input and context; an argument is an index into
@@ -16,11 +15,11 @@ import attrs
 
 from orch.errors import DefinitionError, MissingDependencyError, close_matches
 from orch.plan._call import Shape
-from orch.plan._names import Binding, Names, kind_of
+from orch.plan._names import Binding, Names
 
 if TYPE_CHECKING:
     from orch.definition import Parameter, Workflow
-    from orch.plan._draft import Draft
+    from orch.plan._draft import Draft, Scope
 
 __all__ = ("Input", "Wiring", "wire")
 
@@ -41,16 +40,13 @@ class Wiring:
 
     slots: list[tuple[int, ...]]
     shapes: list[Shape | None]
-    constants: list[Any] = attrs.field(factory=list)
-    """The values of the slots behind the nodes' own, as far as they are known before a run."""
+    constants: list[Any] = attrs.field(factory=list)  # of the slots behind the nodes' own, as far as known before a run
     sources: array[int] = attrs.field(factory=lambda: array("I"))
     targets: array[int] = attrs.field(factory=lambda: array("I"))
     order: array[int] = attrs.field(factory=lambda: array("B"))
     inputs: dict[str, Input] = attrs.field(factory=dict)
-    contexts: list[tuple[int, int, bool]] = attrs.field(factory=list)
-    """(slot, node, required) for every parameter that takes the Context."""
-    collects: dict[int, tuple[int, ...]] = attrs.field(factory=dict)
-    """By node: the groups (scope numbers) whose value the step reads as one."""
+    contexts: list[tuple[int, int, bool]] = attrs.field(factory=list)  # (slot, node, required) per Context parameter
+    collects: dict[int, tuple[int, ...]] = attrs.field(factory=dict)  # by node: the groups whose value it reads as one
     problems: list[DefinitionError] = attrs.field(factory=list)
 
     def edge(self, source: int, target: int, *, order: bool) -> None:
@@ -100,7 +96,7 @@ class _Entry:
 @attrs.define(eq=False)
 class _Frame:
     scope: int
-    kind: str
+    row: Scope
     entry: _Entry
     position: int = 0
 
@@ -125,59 +121,55 @@ class _Walk:
         stack = [self._enter(0, _Entry())]
         while stack:
             frame = stack[-1]
-            children = self.draft.scopes[frame.scope].children
-            if frame.position == len(children):
+            child = frame.row.children[frame.position] if frame.position < len(frame.row.children) else None
+            if child is None:
                 stack.pop()
                 if stack:
                     self._leave(frame)
                     self._after(stack[-1], ~frame.scope)
-            elif children[frame.position] >= 0:
-                self._task(children[frame.position], frame.entry)
-                self._after(frame, children[frame.position])
+            elif child >= 0:
+                self._task(child, frame.entry)
+                self._after(frame, child)
             else:
-                stack.append(self._enter(~children[frame.position], frame.entry))
+                stack.append(self._enter(~child, frame.entry))
 
     def _enter(self, scope: int, entry: _Entry) -> _Frame:
         """Its first steps have before them what the group has. In a Graph every step sees the names of all others."""
         row = self.draft.scopes[scope]
-        kind = kind_of(row.group)
-        if kind == "graph":
+        if row.kind == "graph":
             for child in row.children:
                 self.names.offer(scope, child)
             if not entry.high:
                 pipe = entry.pipe and attrs.evolve(entry.pipe, graph=True)
                 entry = _Entry(entry.node, pipe, row.start, row.end)
-        return _Frame(scope, kind, entry)
+        return _Frame(scope, row, entry)
 
     def _after(self, frame: _Frame, child: int) -> None:
         """Go on behind a step: in a Sequence its names are now visible and its value is handed on."""
         frame.position += 1
-        if frame.kind == "sequence":
+        if frame.row.kind == "sequence":
             self.names.offer(frame.scope, child)
             slot, node = self.draft.handed(child), self.draft.exit(child)
             frame.entry = _Entry(node, frame.entry.pipe if slot is None else _Pipe(slot, node))
 
     def _leave(self, frame: _Frame) -> None:
-        """Take the names away and order the exit join behind the steps (in a Sequence the last waits for all others)."""
-        row = self.draft.scopes[frame.scope]
-        if frame.kind != "parallel":
+        """Take the names away and order the exit join behind the steps (a Sequence's last waits for all others)."""
+        row = frame.row
+        if row.kind != "parallel":
             for child in reversed(row.children):
                 self.names.withdraw(frame.scope, child)
-        for child in row.children[-1:] if frame.kind == "sequence" else row.children:
+        for child in row.children[-1:] if row.kind == "sequence" else row.children:
             self.wiring.edge(self.draft.exit(child), row.join, order=True)
         if not row.children and frame.entry.node is not None:
             self.wiring.edge(frame.entry.node, row.join, order=True)
 
     def _task(self, node: int, entry: _Entry) -> None:
-        """Give every parameter a slot (API decision 1, in this order), and the task the edges that follow from them."""
         sources = self.wiring.sources
         first = len(sources)
-        arguments = _Arguments(self.names, self.wiring, node, entry.pipe)
-        arguments.wire()
-        if entry.node is None:
-            return
+        _Arguments(self.names, self.wiring, node, entry.pipe).wire()
         # Inside a Graph whoever waits for another step of it waits for what is before the Graph, too.
-        if not (entry.high and any(entry.low <= source < entry.high for source in sources[first:])):
+        within = entry.high and any(entry.low <= source < entry.high for source in sources[first:])
+        if entry.node is not None and not within:
             self.wiring.edge(entry.node, node, order=True)
 
 
@@ -193,31 +185,37 @@ class _Arguments:
         self.wiring = wiring
         self.pipe = pipe
         self.deps: dict[str, Binding] = {}
-        self.picks: dict[str, int] = {}
+        self.picks: dict[object, int] = {}
         self.groups: set[int] = set()
 
     def wire(self) -> None:
-        task = self.task
+        task, wiring = self.task, self.wiring
         for dep in task.deps:
             self._dependency(dep)
         parameters = [each for each in task.signature.parameters if not (each.var_positional or each.var_keyword)]
-        upstream = any(each.name == "upstream" for each in parameters) and "upstream" not in task.bound
+        upstream = any(each.name == "upstream" for each in parameters)
         positional = [self._slot(each, named=not upstream) for each in parameters if not each.keyword_only]
         keywords = {each.name: self._slot(each, named=not upstream) for each in parameters if each.keyword_only}
         if task.bound or task.extra:
-            positional += map(self.wiring.constant, task.extra)
+            positional += map(wiring.constant, task.extra)
             rest = task.bound.keys() - {each.name for each in parameters}
-            keywords |= {name: self.wiring.constant(task.bound[name]) for name in task.bound if name in rest}
+            keywords |= {name: wiring.constant(task.bound[name]) for name in task.bound if name in rest}
+        given = [self._read((name,), binding) for name, binding in self.deps.items()] if upstream else []
         if keywords or self.picks or upstream:
-            self.wiring.shapes[self.node] = self._shape(parameters, len(positional), tuple(keywords), upstream=upstream)
-        flat = (*positional, *keywords.values())
-        if upstream:
-            flat += tuple(self._read("", binding) for binding in self.deps.values())
-        self.wiring.slots[self.node] = flat
+            names = [each.name for each in parameters if not each.keyword_only]
+            wiring.shapes[self.node] = self._shape(names, len(positional), tuple(keywords), upstream=upstream)
+        wiring.slots[self.node] = (*positional, *keywords.values(), *given)
         if self.groups:
-            self.wiring.collects[self.node] = tuple(sorted(self.groups))
+            wiring.collects[self.node] = tuple(sorted(self.groups))
 
-    # -- dependencies ----------------------------------------------------------------------------------------------
+    def _shape(self, names: list[str], count: int, keywords: tuple[str, ...], *, upstream: bool) -> Shape:
+        end = count + len(keywords)
+        at: dict[object, int] = {name: k for k, name in enumerate(names)}
+        at |= {name: count + k for k, name in enumerate(keywords)} | {
+            (name,): end + k for k, name in enumerate(self.deps)
+        }
+        picks = tuple((at[name], k) for name, k in self.picks.items())
+        return Shape(count, keywords, picks, (at["upstream"], tuple(self.deps)) if upstream else None)
 
     def _dependency(self, dep: str | Workflow) -> None:
         name = dep if isinstance(dep, str) else dep.name
@@ -242,18 +240,16 @@ class _Arguments:
             found = names.find(names.objects, id(dep), node) or names.find(names.objects, id(fn), node)
         return found or names.find(names.steps, name, node) or names.find(names.outputs, name, node)
 
-    # -- parameters ------------------------------------------------------------------------------------------------
-
     def _slot(self, parameter: Parameter, *, named: bool) -> int:
         """Return the slot of the parameter's value: API decision 1, line by line."""
         name, wiring = parameter.name, self.wiring
         if parameter.context:
             wiring.contexts.append((wiring.constant(None), self.node, parameter.required))
             return wiring.contexts[-1][0]
-        if name in self.task.bound:
-            return wiring.constant(self.task.bound[name])
         if name == "upstream":
             return wiring.constant(None)
+        if name in self.task.bound:
+            return wiring.constant(self.task.bound[name])
         if named:
             found = (self.deps[name],) if name in self.deps else self.names.find(self.names.outputs, name, self.node)
             if len(found) > 1:
@@ -266,7 +262,7 @@ class _Arguments:
             return self._read(name, Binding(-1, 0, 0, pipe.slot, -1, pipe.node))
         return wiring.input(parameter)
 
-    def _read(self, name: str, binding: Binding) -> int:
+    def _read(self, name: object, binding: Binding) -> int:
         _, _, _, slot, pick, node = binding
         self.wiring.edge(node, self.node, order=False)
         if pick >= 0:
@@ -274,12 +270,6 @@ class _Arguments:
         if slot in self.names.draft.joins:
             self.groups.add(self.names.draft.joins[slot])
         return slot
-
-    def _shape(self, parameters: list[Parameter], count: int, keywords: tuple[str, ...], *, upstream: bool) -> Shape:
-        names = [each.name for each in parameters if not each.keyword_only]
-        at = {name: k for k, name in enumerate(names)} | {name: count + k for k, name in enumerate(keywords)}
-        picks = tuple((at[name], k) for name, k in self.picks.items() if name)
-        return Shape(count, keywords, picks, (at["upstream"], tuple(self.deps)) if upstream else None)
 
     def _ambiguous(self, name: str, candidates: tuple[Binding, ...]) -> None:
         means = " or ".join(repr(self.names.draft.segments[each.slot]) for each in candidates)

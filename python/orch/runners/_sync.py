@@ -112,7 +112,7 @@ def _refuse_running_loop() -> None:
 
 
 def _refuse_coroutines(plan: Plan) -> None:
-    found = [plan.path(node) for node in plan.nodes() if plan.layout_lane(node) == "loop"]
+    found = [plan.path(node) for node in plan.nodes() if plan.draft.task(node).signature.kind == "coroutine"]
     if found:
         raise UnsupportedError(
             f"Runner(strict=True) takes plain functions only; coroutine functions: {', '.join(map(repr, found[:10]))}"
