@@ -230,7 +230,8 @@ def test_without_a_command_it_says_how_to_use_it(capsys: pytest.CaptureFixture[s
     assert "usage: orch" in capsys.readouterr().err
 
 
-def test_ctrl_c_ends_a_run_with_130_and_its_cleanup_done(module: Write) -> None:
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_ctrl_c_ends_a_run_with_130_and_its_cleanup_done(module: Write, backend: str) -> None:
     module(
         """
         import anyio
@@ -243,7 +244,7 @@ def test_ctrl_c_ends_a_run_with_130_and_its_cleanup_done(module: Write) -> None:
         """
     )
     with subprocess.Popen(
-        program("run", "jobs:wait"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        program("run", "jobs:wait", "--backend", backend), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as run:
         assert run.stdout
         assert run.stdout.readline() == "started\n"

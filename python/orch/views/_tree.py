@@ -62,8 +62,8 @@ def needs(plan: Plan | None) -> dict[int, list[str]]:
     """List by name whose values each row needs; a step sees only what stands beside it or a group around it."""
     found: dict[int, list[str]] = {}
     for (source, target), needed in edges(plan).items():
-        if plan and needed:
-            found.setdefault(target, []).append(plan.draft.segment(source))
+        if plan is not None and needed:
+            found.setdefault(target, []).append(plan.draft.segments[plan.draft.exit(source)])
     return found
 
 
@@ -81,7 +81,7 @@ def _rows(plan: Plan) -> list[Row]:
     while todo:
         number, depth, last = todo.pop()
         step: Workflow = draft.task(number) if number >= 0 else draft.scopes[~number].group
-        name = draft.segment(number) if depth else step.name
+        name = draft.segments[draft.exit(number)] if depth else step.name
         rows.append(Row(number, depth, last, name, ", ".join(_facts(step)), id(step) in seen))
         seen.add(id(step))
         inner = draft.scopes[~number].children if number < 0 else []
