@@ -1,9 +1,11 @@
 """A tree for terminals: one line a step, whatever the names contain."""
 
+from collections import defaultdict
+
 from orch.errors import inert
 from orch.event._text import cut, describe
 from orch.result import GroupRecord, TaskRecord
-from orch.views._tree import Row, Subject, needs, tree
+from orch.views._tree import Row, Subject, edges, tree
 
 __all__ = ("to_text",)
 
@@ -28,8 +30,11 @@ def to_text(workflow_or_result: Subject, /) -> str:
         DefinitionError: The definition cannot be run.
     """
     rows, plan = tree(workflow_or_result)
-    sources, bars = needs(plan), list[str]()
-    return "\n".join(_indent(row, bars) + _line(row, sources.get(row.number, [])) for row in rows)
+    names, needs, bars = {row.number: row.name for row in rows}, defaultdict[int, list[str]](list), list[str]()
+    for (source, target), needed in edges(plan).items():
+        if needed:
+            needs[target].append(names[source])
+    return "\n".join(_indent(row, bars) + _line(row, needs[row.number]) for row in rows)
 
 
 def _indent(row: Row, bars: list[str]) -> str:

@@ -10,7 +10,7 @@ from orch.plan import Plan, compile  # noqa: A004 (the verb users know from re)
 from orch.policies import FailureStrategy
 from orch.result import GroupRecord, RunResult, TaskRecord
 
-__all__ = ("Row", "Subject", "edges", "needs", "tree")
+__all__ = ("Row", "Subject", "edges", "tree")
 
 Subject: TypeAlias = Workflow | Plan | RunResult | Callable[..., Any]
 Edges: TypeAlias = dict[tuple[int, int], bool]
@@ -55,15 +55,6 @@ def edges(plan: Plan | None) -> Edges:
             if target not in joins:
                 key = ~joins.get(source, ~source), _outermost(plan, source, target) if order else target
                 found[key] = found.get(key, False) or not order
-    return found
-
-
-def needs(plan: Plan | None) -> dict[int, list[str]]:
-    """List by name whose values each row needs; a step sees only what stands beside it or a group around it."""
-    found: dict[int, list[str]] = {}
-    for (source, target), needed in edges(plan).items():
-        if plan is not None and needed:
-            found.setdefault(target, []).append(plan.draft.segments[plan.draft.exit(source)])
     return found
 
 
