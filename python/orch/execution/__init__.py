@@ -2,6 +2,7 @@
 
 from orch.execution._engine import Options, execute
 from orch.execution._run import Run
-from orch.execution._source import RunSource
+from orch.execution._trace import bind
+from orch.execution._values import RunSource
 
-__all__ = ("Options", "Run", "RunSource", "execute")
+__all__ = ("Options", "Run", "RunSource", "bind", "execute")

@@ -1,43 +1,32 @@
-"""
-Delivery: every subscriber gets every event, in order, before the run returns.
+"""Delivery: every subscriber gets every event, in order, before the run returns.
 
 Events are built once, into one log that all readers share; each subscriber has a task of its own with a cursor on
 it, so that a slow one holds up nobody but, when it is ten thousand events behind, the run. What all have read is
-forgotten. A handler that raises is reported once, and detached after ten errors. Readers are shielded: an event of
-a cancelled run is delivered too, within the grace that the run allows.
+forgotten. A handler that raises is reported once, and detached after ten errors. Readers are shielded: the events
+of a cancelled run are delivered too, within the grace that the run allows.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
 
 import attrs
 from anyio import CancelScope, current_time
 from anyio import Event as Signal
+from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from orch.event import Event, EventBus, Subscription, subscriptions
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from anyio.abc import TaskGroup
-
-    from orch.execution._trace import Decoder
+from orch.execution._trace import Decoder
 
 __all__ = ("Delivery",)
 
+CAPACITY = 10_000  # events that a subscriber may be behind before the run waits for it
+MOST_ERRORS = 10  # after so many a subscriber gets nothing more
+_BATCH = 256  # events handed to a handler that never waits, before others get their turn and old events are forgotten
+
 _logger = logging.getLogger("orch")
-
-CAPACITY = 10_000
-"""How many events a subscriber may be behind before the run waits for it."""
-
-MOST_ERRORS = 10
-"""After so many errors a subscriber gets nothing more."""
-
-_BATCH = 256  # events handed to a handler that never waits, before others get their turn
-_TRIM = 1_024  # events read by everybody before they are forgotten together
 
 
 @attrs.define(eq=False)
@@ -49,9 +38,8 @@ class _Reader:
     scope: CancelScope = attrs.field(factory=lambda: CancelScope(shield=True))
 
     def wants(self, event: Event) -> bool:
-        if self.bus is not None and self.subscription not in self.bus.subscriptions:
-            return False
-        return self.errors < MOST_ERRORS and self.subscription.accepts(event)
+        gone = self.bus is not None and self.subscription not in self.bus.subscriptions
+        return not gone and self.errors < MOST_ERRORS and self.subscription.accepts(event)
 
 
 class Delivery:
@@ -62,13 +50,11 @@ class Delivery:
         decoder: Decoder,
         subscribers: Iterable[object],
         group: TaskGroup,
-        on_error: Callable[[Exception], object] | None = None,
+        on_error: Callable[[Exception], object] | None,
     ) -> None:
         everybody = list(subscribers)
         self._decoder = decoder
-        self._buses: dict[EventBus, tuple[Subscription, ...]] = dict.fromkeys(
-            (each for each in everybody if isinstance(each, EventBus)), ()
-        )
+        self._buses: dict[EventBus, tuple[Subscription, ...]] = {}
         self._group = group
         self._on_error = on_error
         self._log: list[Event] = [decoder.begin()]
@@ -78,6 +64,7 @@ class Delivery:
         self._closed = False
         for each in subscriptions(each for each in everybody if not isinstance(each, EventBus)):
             self._start(_Reader(each, 0))
+        self._buses.update((each, ()) for each in everybody if isinstance(each, EventBus))
         self._listen(0)
 
     # -- the side of the run ---------------------------------------------------------------------------------------
@@ -103,21 +90,22 @@ class Delivery:
         for reader in self._readers:
             reader.scope.deadline = current_time() + grace
 
+    @property
+    def _end(self) -> int:
+        return self._forgotten + len(self._log)
+
     def _append(self, events: list[Event]) -> None:
         self._log += events
         self._more.set()
         self._more = Signal()
 
-    @property
-    def _end(self) -> int:
-        return self._forgotten + len(self._log)
-
     def _listen(self, cursor: int) -> None:
         """Follow the buses: who has come since gets what happens from now on."""
         for bus, known in self._buses.items():
-            if bus.subscriptions is not known:
-                self._buses[bus] = bus.subscriptions
-                for each in bus.subscriptions:
+            now = bus.subscriptions
+            if now is not known:
+                self._buses[bus] = now
+                for each in now:
                     if each not in known:
                         self._start(_Reader(each, cursor, bus))
 
@@ -129,7 +117,9 @@ class Delivery:
 
     async def _read(self, reader: _Reader) -> None:
         with reader.scope:
-            while True:
+            while not self._closed or reader.cursor < self._end:
+                if reader.cursor == self._end:
+                    await self._more.wait()
                 while reader.cursor < self._end:
                     await self._hand(reader, self._log[reader.cursor - self._forgotten])
                     reader.cursor += 1
@@ -137,9 +127,7 @@ class Delivery:
                         self._forget()
                         await checkpoint()
                 self._less.set()
-                if self._closed:
-                    return
-                await self._more.wait()
+        self._readers.remove(reader)
 
     async def _hand(self, reader: _Reader, event: Event) -> None:
         if not reader.wants(event):
@@ -147,21 +135,21 @@ class Delivery:
         try:
             outcome = reader.subscription.handler(event)
             if hasattr(type(outcome), "__await__"):
-                await outcome  # type: ignore[misc]
+                await outcome  # type: ignore[misc] # it has just been seen to be awaitable
         except Exception as error:  # noqa: BLE001 (a watcher cannot hurt the run)
             self._failed(reader, error)
 
     def _failed(self, reader: _Reader, error: Exception) -> None:
         reader.errors += 1
+        handler = reader.subscription.handler
         if reader.errors == 1:
-            _logger.error("subscriber %r raised; the run goes on", reader.subscription.handler, exc_info=error)
+            _logger.error("subscriber %r raised; the run goes on", handler, exc_info=error)
         elif reader.errors == MOST_ERRORS:
-            _logger.error("subscriber %r is detached after %d errors", reader.subscription.handler, MOST_ERRORS)
+            _logger.error("subscriber %r is detached after %d errors", handler, MOST_ERRORS)
         if self._on_error is not None:
             self._on_error(error)
 
     def _forget(self) -> None:
         read = min(reader.cursor for reader in self._readers) - self._forgotten
-        if read >= _TRIM:
-            del self._log[:read]
-            self._forgotten += read
+        del self._log[:read]
+        self._forgotten += read

@@ -1,5 +1,4 @@
-"""
-One run: the only page that opens a task group.
+"""One run: the only page that opens a task group.
 
 The host (the task that called) is itself the first lane; more lanes are children. Exceptions of users never pass
 through the
@@ -10,25 +9,20 @@ the group ended.
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import attrs
 from anyio import CancelScope, create_task_group, current_time, move_on_at
 from anyio import Event as Signal
+from anyio.abc import TaskGroup
 
 from orch.errors import InternalError
 from orch.execution._deliver import Delivery
-from orch.execution._lane import work
-from orch.execution._run import RUNNING, Lane, Run
+from orch.execution._lane import Begun, work
+from orch.execution._run import Lane, Run
 from orch.execution._threads import Threads
 from orch.execution._trace import Decoder
-
-if TYPE_CHECKING:
-    import contextvars
-    from collections.abc import Callable, Coroutine
-
-    from anyio.abc import TaskGroup
 
 __all__ = ("Options", "execute")
 
@@ -38,31 +32,22 @@ class Options:
     """How a run is carried out, as far as a runner decides it."""
 
     subscribers: tuple[Callable[[Any], object], ...] = ()
-    threads: int = 40
-    """The most worker threads."""
-    grace: float = 5.0
-    """Seconds that a cancelled run waits for threads and subscribers."""
-    strict_subscribers: bool = False
-    """Whether a subscriber that raises ends the run."""
+    threads: int = 40  # at most so many workers
+    grace: float = 5.0  # seconds that a cancelled run waits for threads and subscribers
+    strict_subscribers: bool = False  # whether a subscriber that raises ends the run
 
 
 async def execute(run: Run, options: Options) -> None:
-    """
-    Carry a run out, until every step is settled and every subscriber has the last event.
+    """Carry a run out, until every step is settled and every subscriber has the last event.
 
     Raises:
-        BaseException: a cancellation from outside, or KeyboardInterrupt and its like, bare. Never an error of a
-            step.
-
+        BaseException: A cancellation from outside, or KeyboardInterrupt and its like, bare; with strict subscribers
+            what
+            the first of them raised. Never an error of a step.
     """
-    if options.subscribers:
-        await _delivered(run, options)
-    else:
+    if not options.subscribers:
         await _conduct(run, options)
-
-
-async def _delivered(run: Run, options: Options) -> None:
-    """Carry the run out with a task for each subscriber around it."""
+        return
     failures: list[Exception] = []
 
     def give_up(error: Exception) -> None:
@@ -70,15 +55,16 @@ async def _delivered(run: Run, options: Options) -> None:
         run.cancel()
         run.stop_all()
 
-    on_error = give_up if options.strict_subscribers else None
     async with create_task_group() as readers:
-        run.delivery = Delivery(Decoder(run), options.subscribers, readers, on_error)
+        on_error = give_up if options.strict_subscribers else None
+        delivery = Delivery(Decoder(run), options.subscribers, readers, on_error)
+        run.publish, run.room = delivery.publish, delivery.room
+        grace = options.grace  # an undisturbed run waits for its subscribers as long as they take
         try:
             await _conduct(run, options)
-        except BaseException:
-            run.delivery.close(options.grace)
-            raise
-        run.delivery.close(float("inf"))
+            grace = float("inf")
+        finally:
+            delivery.close(grace)
     if failures:
         raise failures[0]
 
@@ -86,11 +72,9 @@ async def _delivered(run: Run, options: Options) -> None:
 async def _conduct(run: Run, options: Options) -> None:
     try:
         async with create_task_group() as group:
-            _connect(run, group)
-            if run.plan.threaded:
-                await _with_threads(run, group, options)
-            else:
-                await _host(run)
+            run.spawn = lambda: _start(run, group, _spare)
+            run.stop_all = group.cancel_scope.cancel
+            await (_with_threads(run, group, options) if run.plan.threaded else _host(run))
     except BaseExceptionGroup as failures:
         run.interruption = run.interruption or _bare(failures)
     finally:
@@ -101,13 +85,10 @@ async def _conduct(run: Run, options: Options) -> None:
         raise InternalError(f"run {run.run_id!r} ended with unsettled steps")
 
 
-def _connect(run: Run, group: TaskGroup) -> None:
-    def spawn() -> None:
-        lane = Lane()
-        lane.attach(run.context_vars.copy().run(group.start_soon, _spare, run, lane))
-
-    run.spawn = spawn
-    run.stop_all = group.cancel_scope.cancel
+def _start(run: Run, group: TaskGroup, lane_of: Callable[..., Any], *args: object) -> None:
+    """Start a lane; whoever happens to do so, its context variables are those of the run."""
+    lane = Lane()
+    lane.handle = run.context_vars.copy().run(group.start_soon, lane_of, run, lane, *args)
 
 
 async def _host(run: Run) -> None:
@@ -121,24 +102,21 @@ async def _spare(run: Run, lane: Lane) -> None:
 
 
 def _bare(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the one exception that matters of those the engine's own tasks ended with."""
+    """Return the one exception that matters of those that the engine's own tasks ended with."""
     grave, _ = failures.split(lambda each: not isinstance(each, Exception))
     found: BaseException = grave or failures
     while isinstance(found, BaseExceptionGroup):
         found = found.exceptions[0]
-    if isinstance(found, Exception):
-        internal = InternalError(f"the engine itself failed: {found!r}")
-        internal.__cause__ = failures
-        return internal
-    return found
-
-
-# -- worker threads ----------------------------------------------------------------------------------------------------
+    if not isinstance(found, Exception):
+        return found
+    internal = InternalError(f"the engine itself failed: {found!r}")
+    internal.__cause__ = failures
+    return internal
 
 
 async def _with_threads(run: Run, group: TaskGroup, options: Options) -> None:
-    threads = run.threads = Threads(run, options.threads)
-    threads.adopt = partial(_adopt, run, group)
+    """Be the host of a run that has steps for worker threads, which a desk on the loop looks after."""
+    threads = Threads(run, options.threads, lambda begun: _start(run, group, _adopted, begun))
     settled = Signal()
     group.start_soon(_desk, run, threads, options.grace, settled)
     try:
@@ -146,29 +124,26 @@ async def _with_threads(run: Run, group: TaskGroup, options: Options) -> None:
         await settled.wait()
     except run.cancelled_class:
         run.cancel()
-        threads.notice()
+        run.notice()
         raise
 
 
-def _adopt(run: Run, group: TaskGroup, step: int, rest: Coroutine[Any, Any, Any], context: contextvars.Context) -> None:
-    """Start a lane that awaits what a plain function returned in its thread, as the end of that step."""
-    lane = Lane()
-    lane.attach(group.start_soon(work, run, lane, (step, rest, context)))
+async def _adopted(run: Run, lane: Lane, begun: Begun) -> None:
+    await work(run, lane, begun)
 
 
 async def _desk(run: Run, threads: Threads, grace: float, settled: Signal) -> None:
-    """Do on the loop what threads have asked for, until the run is settled; shielded, for threads cannot be cancelled."""
-    given_up: float = float("inf")
+    """Do on the loop what threads ask for, until the run is settled; shielded, for threads cannot be cancelled."""
+    given_up = float("inf")
     with CancelScope(shield=True):
         while run.schedule.is_active():
             with move_on_at(given_up):
                 await threads.news.wait()
             threads.news = Signal()
-            if threads.stopping and given_up == float("inf"):
-                given_up = current_time() + grace
-            if current_time() >= given_up:
-                _abandon(run, threads)
+            if not threads.stopping:
                 given_up = float("inf")
+            elif current_time() >= (given_up := min(given_up, current_time() + grace)):
+                threads.abandon()
             while threads.messages:
                 threads.messages.popleft()()
             run.react()
@@ -176,11 +151,3 @@ async def _desk(run: Run, threads: Threads, grace: float, settled: Signal) -> No
             run.publish()
         threads.close()
         settled.set()
-
-
-def _abandon(run: Run, threads: Threads) -> None:
-    """The grace is over: the run goes on without the steps that will not end."""
-    for node in threads.stopping:
-        if run.schedule.state(node) == RUNNING:
-            threads.abandon(node)
-    threads.stopping.clear()

@@ -1,35 +1,27 @@
-"""
-What a failure leads to: the reducer behind `on_failure`.
-
-Pure: a strategy and the facts of a failure go in, one of the strategies comes out; the run then does what it says.
-"""
+"""What the end of a step's body means, and what a failure leads to. Small judgements without state."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from collections.abc import Callable
 
+from orch.errors import ForeignCancellationError
+from orch.event import TaskEvent
 from orch.policies import FailureStrategy, Strategy
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from orch.event import TaskEvent
-
-__all__ = ("decide",)
+__all__ = ("annotate", "decide", "foreign", "natively_cancelled", "unwrapped")
 
 
 def decide(on_failure: FailureStrategy | Strategy, group: object, event: Callable[[], TaskEvent]) -> FailureStrategy:
-    """
-    Return how a group reacts to a failure of one of its steps.
+    """Return how a group reacts to the failure of one of its steps: the reducer behind `on_failure`.
 
     Args:
-        on_failure: the group's strategy, or an object that picks one for each failure.
-        group: the definition of the group.
-        event: gives the failure as an event; only called for an object that wants to see it.
+        on_failure: The group's strategy, or an object that picks one for each failure.
+        group: The definition of the group.
+        event: Gives the failure as an event; only called for an object that wants to see it.
 
     Raises:
-        TypeError: the object returned something else than a FailureStrategy.
-
+        TypeError: The object returned something else than a FailureStrategy.
     """
     if isinstance(on_failure, FailureStrategy):
         return on_failure
@@ -37,3 +29,35 @@ def decide(on_failure: FailureStrategy | Strategy, group: object, event: Callabl
     if not isinstance(chosen, FailureStrategy):
         raise TypeError(f"{on_failure!r}.on_failure: expected a FailureStrategy, found {chosen!r}")
     return chosen
+
+
+def unwrapped(error: Exception) -> Exception:
+    """Return what the body really raised: PEP 479 makes a RuntimeError of a StopIteration that leaves a coroutine."""
+    cause = error.__cause__
+    if type(error) is RuntimeError and isinstance(cause, StopIteration | StopAsyncIteration):
+        return cause
+    return error
+
+
+def foreign(error: BaseException) -> ForeignCancellationError:
+    """Return the failure of a step that raised a cancellation nobody had asked for."""
+    what = f"the step raised {type(error).__name__} although nobody cancelled it; something inside it did"
+    failure = ForeignCancellationError(what)
+    failure.__cause__ = error
+    return failure
+
+
+def annotate(error: BaseException, note: str) -> None:
+    """Add the note once; an exception object that several attempts share keeps one of each."""
+    if note not in getattr(error, "__notes__", ()):
+        error.add_note(note)
+
+
+def natively_cancelled() -> bool:
+    """Say whether the current asyncio task was cancelled by `Task.cancel()`; False on other event loops."""
+    asyncio = sys.modules.get("asyncio")
+    try:
+        task = asyncio and asyncio.current_task()
+    except RuntimeError:
+        return False
+    return task is not None and task.cancelling() > 0

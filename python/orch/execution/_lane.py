@@ -1,13 +1,14 @@
-"""
-The hot path: a lane takes the next ready step and awaits it in place.
+"""The hot path: a lane takes the next ready step and awaits it in place.
 
-Not one task per step. While a step is suspended and others are ready, spare lanes are started; so a chain of a million
-steps uses one task, and ten thousand steps that sleep use ten thousand. A step that never suspends costs no task switch.
+Not one task per step. While a step is suspended and others are ready, spare lanes are started; so a chain of a
+million steps uses one task, ten thousand steps that sleep use ten thousand, and a step that never suspends costs no
+task switch.
 
-Every body runs in its own copy of the context variables. For that a lane drives coroutines itself, through one generator
-(`_body`) that it sends into with `Context.run`: what a coroutine yields to the event loop is passed on unchanged, as is
-what the loop sends or throws back (`_drive`). A coroutine that ends inside `yield from` raises no StopIteration, which
-would cost as much as everything else here. `_body` is the one place where code of the user is awaited.
+Every body runs in its own copy of the context variables. For that a lane drives coroutines itself, through one
+generator (`_body`) that it sends into with `Context.run`: what a coroutine yields to the event loop is passed on
+unchanged, as is what the loop sends or throws back (`_drive`). A coroutine that ends inside `yield from` raises no
+StopIteration, which would cost as much as everything else here. `_body` is the one place where code of the user is
+awaited.
 """
 
 from __future__ import annotations
@@ -21,17 +22,17 @@ from orch.execution._run import BREATHE, IDLE, Lane, Run
 from orch.execution._values import collect
 from orch.plan import COLLECT, IN_PLACE
 
-__all__ = ("arguments", "awaited", "work")
+__all__ = ("Begun", "arguments", "awaited", "work")
 
 Body = Generator[Any, Any, None]
+Begun = tuple[int, Coroutine[Any, Any, Any], Context]  # a step, what is left of it to await, and in which context
 
-_DONE, _FAILED = object(), object()
-"""What `_body` yields when a coroutine has ended, with a value or an exception; anything else is for the event loop."""
+_DONE, _FAILED = object(), object()  # what `_body` yields when a coroutine has ended; all else is for the event loop
 
 
 @types.coroutine
 def _body(outcome: list[Any]) -> Body:
-    """Run one coroutine after another, each sent in when the one before has ended; how it ended is left in `outcome`."""
+    """Await one coroutine after another, each sent in when the one before has ended; `outcome` says how."""
     signal: object = _DONE
     while True:
         coroutine = yield signal
@@ -61,18 +62,10 @@ def _drive(body: Body, context: Context, pending: Any) -> Generator[Any, Any, An
     return pending
 
 
-async def work(run: Run, lane: Lane, first: tuple[int, Coroutine[Any, Any, Any], Context] | None = None) -> None:
-    """
-    Take steps until none is ready. Cancellation passes through, after it is recorded.
-
-    Args:
-        run: the run.
-        lane: this lane.
-        first: a step that runs already, what is left of it to await, and in which context.
-
-    """
+async def work(run: Run, lane: Lane, begun: Begun | None = None) -> None:
+    """Take steps until none is ready, after the one that has begun. Cancellation is recorded and passes through."""
     try:
-        await _walk(run, lane, first)
+        await _walk(run, lane, begun)
     except run.cancelled_class:
         if not lane.stopped:
             run.cancel()
@@ -81,17 +74,16 @@ async def work(run: Run, lane: Lane, first: tuple[int, Coroutine[Any, Any, Any],
         run.leave()
 
 
-async def _walk(run: Run, lane: Lane, first: tuple[int, Coroutine[Any, Any, Any], Context] | None) -> None:
-    schedule, values = run.schedule, run.values
-    calls, slots, kinds = run.calls, run.slots, run.kinds
-    take, done_take = schedule.take, schedule.done_take
+async def _walk(run: Run, lane: Lane, begun: Begun | None) -> None:  # noqa: C901 (the loop that everything waits for)
+    values, calls, slots, kinds = run.values, run.plan.calls, run.plan.wiring.slots, run.plan.kinds
+    take, done_take = run.schedule.take, run.schedule.done_take
     outcome: list[Any] = [None]
     body = _body(outcome)
     send = body.send
     send(None)
-    if first is not None:
-        step, coroutine, context = first
-        if not await _slowly(run, lane, step, outcome, body, context, context.run(send, coroutine)):
+    if begun is not None:
+        step, coroutine, context = begun
+        if not await _slowly(run, lane, step, outcome, _drive(body, context, context.run(send, coroutine))):
             return
     step = take()
     while True:
@@ -102,10 +94,10 @@ async def _walk(run: Run, lane: Lane, first: tuple[int, Coroutine[Any, Any, Any]
             continue
         context = copy_context()
         try:
-            if kinds[step]:
+            if kinds[step]:  # noqa: SIM108 (branches are faster here than they look)
                 coroutine = _special(run, step)
             else:
-                coroutine = calls[step](*[values[slot] for slot in slots[step]])
+                coroutine = calls[step](*[values[slot] for slot in slots[step]])  # type: ignore[misc] # no join is taken
         except Exception as error:  # noqa: BLE001 (its signature lied; that is the step's failure)
             outcome[0], signal = error, _FAILED
         else:
@@ -113,20 +105,17 @@ async def _walk(run: Run, lane: Lane, first: tuple[int, Coroutine[Any, Any, Any]
         if signal is _DONE:
             values[step] = outcome[0]
             step = done_take(step)
-        elif await _slowly(run, lane, step, outcome, body, context, signal):
+        elif await _slowly(run, lane, step, outcome, _drive(body, context, signal)):
             step = take()
         else:
             return
 
 
-async def _slowly(
-    run: Run, lane: Lane, step: int, outcome: list[Any], body: Body, context: Context, signal: object
-) -> bool:
-    """See a step to its end that has suspended or failed; False if the lane must end because it was stopped."""
-    if signal is not _FAILED:
-        run.enter(step, lane)
-        signal = await _drive(body, context, signal)
-        run.exit(step)
+async def _slowly(run: Run, lane: Lane, step: int, outcome: list[Any], rest: Awaitable[Any]) -> bool:
+    """See a step to its end that is suspended or has failed; False if the lane must end because it was stopped."""
+    run.enter(step, lane)
+    signal = await rest
+    run.exit(step)
     value, outcome[0] = outcome[0], None
     if signal is _DONE:
         run.values[step] = value
@@ -148,15 +137,15 @@ async def _attend(run: Run, code: int) -> int:
 
 async def _special(run: Run, step: int) -> Any:
     """Run a step that is not simply a coroutine function called with what lies in its slots."""
-    value = run.calls[step](*arguments(run, step))
-    return await value if not run.kinds[step] & IN_PLACE or hasattr(type(value), "__await__") else value
+    value = run.plan.calls[step](*arguments(run, step))  # type: ignore[misc] # no join is taken
+    return await value if not run.plan.kinds[step] & IN_PLACE or hasattr(type(value), "__await__") else value
 
 
 def arguments(run: Run, step: int) -> list[Any]:
     """Return the arguments of a step, after the values of groups that it reads are put together."""
-    if run.kinds[step] & COLLECT:
-        collect(run.plan, run.values, run.plan.wiring.collects[step], run.collected)
-    return [run.values[slot] for slot in run.slots[step]]
+    if run.plan.kinds[step] & COLLECT:
+        collect(run, run.plan.wiring.collects[step])
+    return [run.values[slot] for slot in run.plan.wiring.slots[step]]
 
 
 async def awaited(value: Awaitable[Any]) -> Any:

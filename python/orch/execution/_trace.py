@@ -1,30 +1,24 @@
-"""
-The events of a run, decoded from the core's journal when somebody reads them.
+"""The events of a run, decoded from the core's journal when somebody reads them.
 
-The journal holds integers: node, state, reason, cause, time. `Decoder` turns a stretch of it into events, in order
-and without gaps; the first event of a run is its RunEvent(RUNNING), the last its final RunEvent. A subscriber's
-stream and `result.trace` come out of the same decoder.
+The journal holds integers: node, state, reason, cause, time. A `Decoder` turns a stretch of it into events, in
+order and without gaps. A subscriber's stream and `result.trace` come out of the same decoder.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import datetime
+from functools import partial
+from typing import Any
 
+from orch.context import Context
 from orch.event import STATES, Event, LogEvent, RunEvent, State, TaskEvent
+from orch.execution._run import Run
 from orch.plan import NONE
 
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from orch.execution._run import Run
-
-__all__ = ("Decoder",)
+__all__ = ("Decoder", "bind")
 
 _NOTE = 15
-_RUNNING, _RETRYING = State.RUNNING.code, State.RETRYING.code
 _REASONS = (None, "upstream_failed", "aborted", "upstream_cancelled")
-_VALUES = {State.SUCCEEDED}
-_ERRORS = {State.FAILED, State.CANCELLED}
 
 
 class Decoder:
@@ -32,10 +26,8 @@ class Decoder:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._position = 0
-        self._seq = 0
-        self._notes = 0
-        self._attempts: dict[int, int] = {}
+        self._position = self._notes = self._seq = 0
+        self._started: set[int] = set()
 
     def begin(self) -> RunEvent:
         """Return the first event of the run."""
@@ -50,8 +42,7 @@ class Decoder:
     def end(self) -> RunEvent:
         """Return the last event of a settled run."""
         run = self._run
-        error = next(iter(run.errors_in_order()), None)
-        return self._run_event(run.state, run.time(run.ended), error)
+        return self._run_event(run.state, run.time(run.ended), next(iter(run.errors.values()), None))
 
     def _run_event(self, state: State, time: datetime, error: BaseException | None) -> RunEvent:
         self._seq += 1
@@ -61,15 +52,13 @@ class Decoder:
     def _event(self, node: int, code: int, reason: int, cause: int, nanoseconds: int) -> Event:
         self._seq += 1
         run = self._run
-        time = run.time(nanoseconds)
-        path = run.plan.paths[node]
+        time, path = run.time(nanoseconds), run.plan.paths[node]
         if code == _NOTE:
             self._notes += 1
             return LogEvent(run.run_id, self._seq, time, path, *run.notes[self._notes - 1])
         state = STATES[code]
-        attempt = self._attempts.get(node, 0 if code != _RUNNING else 1)
-        if code == _RUNNING:
-            self._attempts[node] = attempt
+        if state is State.RUNNING:
+            self._started.add(node)
         return TaskEvent(
             run.run_id,
             self._seq,
@@ -77,10 +66,26 @@ class Decoder:
             path,
             run.plan.name(node),
             state,
-            attempt,
-            run.values[node] if state in _VALUES else None,
-            run.errors.get(node) if state in _ERRORS else None,
+            int(node in self._started),
+            run.values[node] if state is State.SUCCEEDED else None,
+            run.errors.get(node) if state in {State.FAILED, State.CANCELLED} else None,
             None,
             _REASONS[reason],
             None if cause == NONE else run.plan.paths[cause],
         )
+
+
+def bind(run: Run, context: Context[Any]) -> None:
+    """Make the context that of the run, and give every step that asks for it its view."""
+
+    def trace() -> list[Event]:
+        decoder = Decoder(run)
+        return [decoder.begin(), *decoder.advance()]
+
+    def completed() -> list[str]:
+        return [run.plan.path(node) for node, code, *_ in run.schedule.journal() if code == State.SUCCEEDED.code]
+
+    run.context = context._bind(run.run_id, trace, completed)  # noqa: SLF001 (made for this caller)
+    for slot, node, _ in run.plan.wiring.contexts:
+        view = run.context._view(partial(run.plan.path, node), 1, partial(run.log, node))  # noqa: SLF001 (as above)
+        run.values[slot] = view

@@ -1,57 +1,98 @@
-"""The values of groups, put together from those of their steps: lists for Sequence and Parallel, mappings for Graph."""
+"""The values of groups, put together from those of their steps; and what a settled run tells its `RunResult`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from orch.event import Event, State
+from orch.execution._run import Run
+from orch.execution._trace import Decoder
+from orch.result import GroupShape
 
-    from orch.plan import Plan
-
-__all__ = ("collect", "output", "value_of")
-
-
-def output(values: list[Any], place: tuple[int, int]) -> Any:
-    """Return what stands in a slot, or the k-th of several outputs; None where the step gave nothing."""
-    slot, pick = place
-    value = values[slot]
-    return value if pick < 0 or value is None else value[pick]
+__all__ = ("RunSource", "collect")
 
 
-def collect(plan: Plan, values: list[Any], scopes: Iterable[int], done: set[int]) -> None:
-    """Put the values of these groups into the slots of their exits, inner groups first; `done` ones are there."""
+def collect(run: Run, scopes: Iterable[int]) -> None:
+    """Put the values of these groups into the slots of their exits, inner groups first; each once a run."""
     for scope in scopes:
-        if scope not in done:
-            for inner in _inner_first(plan, scope, done):
-                values[plan.draft.scopes[inner].join] = _value(plan, values, inner)
-                done.add(inner)
+        if scope not in run.collected:
+            for inner in _inner_first(run, scope):
+                run.values[run.plan.draft.scopes[inner].join] = _value(run, inner)
+                run.collected.add(inner)
 
 
-def value_of(plan: Plan, values: list[Any], done: set[int]) -> Any:
-    """Return the value of the whole workflow."""
-    root = plan.draft.scopes[0]
-    collect(plan, values, (~child for child in root.children if child < 0), done)
-    if plan.kind(0) == "task":
-        return values[root.children[0]]
-    if plan.kind(0) == "graph":
-        return {name: output(values, place) for name, place in plan.outputs.items()}
-    return _value(plan, values, 0)
-
-
-def _inner_first(plan: Plan, scope: int, done: set[int]) -> list[int]:
+def _inner_first(run: Run, scope: int) -> list[int]:
     """Return the groups in a group, itself included, so that each comes behind those it contains."""
     order, stack = [scope], [scope]
     while stack:
-        children = plan.draft.scopes[stack.pop()].children
-        inner = [~child for child in children if child < 0 and ~child not in done]
+        children = run.plan.draft.scopes[stack.pop()].children
+        inner = [~child for child in children if child < 0 and ~child not in run.collected]
         order += inner
         stack += inner
     return order[::-1]
 
 
-def _value(plan: Plan, values: list[Any], scope: int) -> Any:
-    children = plan.draft.scopes[scope].children
+def _value(run: Run, scope: int) -> Any:
+    plan = run.plan
     if plan.kind(scope) == "graph":
-        return {name: output(values, place) for child in children for name, place in plan.outputs_of(child).items()}
-    return [values[plan.draft.exit(child)] for child in children]
+        outputs = (plan.outputs_of(child) for child in plan.draft.scopes[scope].children)
+        return {name: _at(run, at) for each in outputs for name, at in each.items()}
+    return [run.values[plan.draft.exit(child)] for child in plan.draft.scopes[scope].children]
+
+
+def _at(run: Run, at: tuple[int, int]) -> Any:
+    slot, pick = at
+    return run.values[slot] if pick < 0 else run.values[slot][pick]
+
+
+class RunSource:
+    """The `orch.result.Source` of a run."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def trace(self) -> Sequence[Event]:
+        """Decode the journal."""
+        decoder = Decoder(self._run)
+        return (decoder.begin(), *decoder.advance(), decoder.end())
+
+    def value(self) -> Any:
+        """Put the workflow's value together; what there is of it, if it failed."""
+        root = self._run.plan.draft.scopes[0]
+        if root.kind == "graph":
+            return self.outputs()
+        collect(self._run, (~child for child in root.children if child < 0))
+        return self._run.values[root.children[0]] if root.kind == "task" else _value(self._run, 0)
+
+    def outputs(self) -> Mapping[str, Any]:
+        """Return what a graph gave, without what failed, was skipped or not kept."""
+        run = self._run
+        if run.plan.kind(0) != "graph":
+            return {}
+        given = {name: at for name, at in run.plan.outputs.items() if self._has(at[0])}
+        collect(run, (run.plan.draft.joins[slot] for slot, _ in given.values() if slot in run.plan.draft.joins))
+        return {name: _at(run, at) for name, at in given.items()}
+
+    def tasks(self) -> Sequence[tuple[str, str]]:
+        """List path and name of every task."""
+        return [(self._run.plan.paths[node], self._run.plan.name(node)) for node in self._run.plan.nodes]
+
+    def groups(self) -> Iterable[GroupShape]:
+        """List the groups with the positions of their tasks; joins are no tasks, hence the search."""
+        plan, nodes = self._run.plan, self._run.plan.nodes
+        for scope, row in enumerate(plan.draft.scopes):
+            yield GroupShape(
+                plan.scope_path(scope), row.kind, bisect_left(nodes, row.start), bisect_left(nodes, row.end)
+            )
+
+    def value_at(self, position: int) -> Any:
+        """Return the value of a task that succeeded and was kept."""
+        node = self._run.plan.nodes[position]
+        if not self._has(node):
+            raise LookupError(position)
+        return self._run.values[node]
+
+    def _has(self, node: int) -> bool:
+        return self._run.schedule.state(node) == State.SUCCEEDED.code and node not in self._run.released

@@ -39,5 +39,5 @@ def values_for(plan: Plan, inputs: Mapping[str, Any], context: Context[Any] | No
 
 def _bound(plan: Plan, names: list[str]) -> list[str]:
     """Say where a name is bound: what only bound parameters carry is no input of the workflow."""
-    bound = {name: node for node in plan.nodes() for name in plan.draft.task(node).bound} if names else {}
+    bound = {name: node for node in plan.nodes for name in plan.draft.task(node).bound} if names else {}
     return [f"{name!r} is bound already in task {plan.path(bound[name])!r}" for name in names if name in bound]

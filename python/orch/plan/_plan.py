@@ -6,7 +6,7 @@ group; its value will be in slot k. Everything here is made once and only read a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Literal
 
@@ -65,13 +65,14 @@ class Plan:
 
     def describe(self) -> dict[str, Any]:
         """Return the plan as plain data: tasks with what they wait for directly, inputs, and the size."""
-        tasks = {self.paths[node]: self._paths_of(self.before(node)) for node in self.nodes()}
+        tasks = {self.paths[node]: self._paths_of(self.before(node)) for node in self.nodes}
         inputs = {name: {"required": self.wiring.inputs[name].required} for name in self.inputs}
         return {"name": self.workflow.name, "tasks": tasks, "inputs": inputs, "edges": self.dag.edges}
 
-    def nodes(self) -> Iterator[int]:
-        """Yield the numbers of the tasks (not of the joins), in order of definition."""
-        return (node for node, task in enumerate(self.draft.tasks) if task is not None)
+    @cached_property
+    def nodes(self) -> list[int]:
+        """The numbers of the tasks (not of the joins), in order of definition."""
+        return [node for node, task in enumerate(self.draft.tasks) if task is not None]
 
     def before(self, node: int) -> list[int]:
         """Return the tasks that a task waits for directly, looking through joins."""

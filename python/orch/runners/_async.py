@@ -6,49 +6,33 @@ import math
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orch.context import Context
+from orch.definition import Workflow
 from orch.event import event_bus
-from orch.execution import Options, Run, RunSource, execute
+from orch.execution import Options, Run, RunSource, bind, execute
 from orch.plan import Plan, compile, values_for  # noqa: A004 (the verb users know from re)
-from orch.plan import select as select_outputs
+from orch.plan import select as part_of
 from orch.result import RunResult
-
-if TYPE_CHECKING:
-    from orch.definition import Workflow
 
 __all__ = ("AsyncRunner", "run")
 
-_THREADS = 40
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-def _new_id() -> str:
-    return uuid.uuid4().hex
-
 
 class AsyncRunner:
-    """
-    Runs workflows on the event loop of the caller, asyncio or trio.
-
-    One runner serves any number of workflows, also at the same time; it keeps nothing between them.
+    """Runs workflows on the event loop of the caller, asyncio or trio; keeps nothing between runs.
 
     Args:
-        subscribers: take every event of every run, in order: callables (plain or async) or an `EventBus`.
-        limit: how many steps of a run may be active at once; None: as many as are ready.
-        threads: how many worker threads a run may have for plain functions; None: 40.
-        context: the Context of runs that are given none.
-        grace: seconds that a cancelled or aborted run waits for plain functions that are still running in threads,
-            and for
+        subscribers: Take every event of every run, in order: callables (plain or async) or an `EventBus`.
+        limit: How many steps of a run may be active at once; None: as many as are ready.
+        threads: How many worker threads a run may have for plain functions; None: 40.
+        context: The Context of runs that are given none.
+        grace: Seconds that a cancelled or aborted run waits for plain functions still running in threads, and for
             subscribers. What is not over by then is given up, and listed in `result.abandoned`.
-        strict_subscribers: let the first error of a subscriber end the run and be raised, instead of logging it.
+        strict_subscribers: Let the first error of a subscriber end the run and be raised, instead of logging it.
 
     Raises:
-        TypeError: an argument is of the wrong type.
+        TypeError: An argument is of the wrong type.
         ValueError: `limit` or `threads` is less than 1, `grace` is negative or not a number.
 
     Example:
@@ -57,7 +41,6 @@ class AsyncRunner:
         >>> runner = orch.AsyncRunner(limit=10)
         >>> anyio.run(runner.run, orch.task(double), {"x": 21}).value
         42
-
     """
 
     def __init__(
@@ -72,7 +55,7 @@ class AsyncRunner:
     ) -> None:
         self._subscribers = _callables(subscribers)
         self._limit = _count("limit", limit) or 0
-        self._threads = _count("threads", threads) or _THREADS
+        self._threads = _count("threads", threads) or 40
         self._context = _context(context)
         self._grace = _seconds("grace", grace)
         self._strict = strict_subscribers
@@ -91,8 +74,7 @@ class AsyncRunner:
         raise_on_failure: bool = True,
         **inputs_as_keywords: Any,
     ) -> RunResult:
-        """
-        Run a workflow to its end.
+        """Run a workflow to its end.
 
         When this returns, every step is settled, every subscriber has had every event, and nothing is left running
         (but what `result.abandoned` lists). If the caller is cancelled, so is the run: its steps are cancelled and
@@ -100,36 +82,35 @@ class AsyncRunner:
         KeyboardInterrupt.
 
         Args:
-            workflow: a definition, a plan of one, or any callable.
-            inputs_or_context: a mapping is the inputs, a Context is the context; for callers that pass positional
+            workflow: A definition, a plan of one, or any callable.
+            inputs_or_context: A mapping is the inputs, a Context is the context; for callers that pass positional
                 arguments only, as `anyio.run(orch.run, workflow, {"x": 1})` does.
-            inputs: values by name, for inputs whose names are those of options here.
-            context: what steps with a parameter annotated `Context` are given a view of.
-            select: names of outputs or tasks of a Graph: only these and what they need is run.
-            run_id: names the run; made up if not given.
-            subscribers: in addition to the runner's, for this run only.
+            inputs: Values by name, for inputs whose names are those of options here.
+            context: What steps with a parameter annotated `Context` are given a view of.
+            select: Names of outputs or steps of a Graph: only these and what they need is run.
+            run_id: Names the run; made up if not given.
+            subscribers: In addition to the runner's, for this run only.
             raise_on_failure: False: return a failed run's result instead of raising.
-            **inputs_as_keywords: more inputs.
-
-        Returns:
-            The result of the run.
+            **inputs_as_keywords: More inputs.
 
         Raises:
-            WorkflowError: steps failed; an ExceptionGroup of what they raised, with `.result`.
-            DefinitionError: the workflow is wrong, or inputs are missing or unknown. Nothing has run.
-            TypeError: an argument is of the wrong type. Nothing has run.
-
+            WorkflowError: Steps failed; an ExceptionGroup of what they raised, with `.result`.
+            DefinitionError: The workflow is wrong, or inputs are missing or unknown. Nothing has run.
+            TypeError: An argument is of the wrong type. Nothing has run.
         """
         plan = compile(workflow)
         if select is not None:
-            plan = select_outputs(plan, (select,) if isinstance(select, str) else select)
-        given, bound = _given(inputs_or_context, inputs, context, inputs_as_keywords)
-        bound = bound or self._context
-        values = values_for(plan, given, bound)
-        everybody = (*self._subscribers, *_callables(subscribers), event_bus)
-        run = Run(plan, values, run_id=_run_id(run_id), started=_now(), context=bound, limit=self._limit)
-        listeners = everybody if len(everybody) > 1 or event_bus.subscriptions else ()
-        await execute(run, Options(listeners, self._threads, self._grace, self._strict))
+            plan = part_of(plan, (select,) if isinstance(select, str) else select)
+        given, found = _given(inputs_or_context, inputs, context, inputs_as_keywords)
+        found = found or self._context
+        values = values_for(plan, given, found)
+        everybody = (*self._subscribers, *_callables(subscribers))
+        if everybody or event_bus.subscriptions:
+            everybody = (*everybody, event_bus)
+        run = Run(plan, values, _run_id(run_id), datetime.now(UTC), self._limit)
+        if found is not None:
+            bind(run, found)
+        await execute(run, Options(everybody, self._threads, self._grace, self._strict))
         result = _result(run)
         if raise_on_failure:
             result.raise_for_failure()
@@ -137,38 +118,28 @@ class AsyncRunner:
 
 
 def _result(run: Run) -> RunResult:
+    name, errors, finished = run.plan.workflow.name, tuple(run.errors.values()), run.time(run.ended)
+    abandoned = tuple(map(run.plan.path, run.abandoned))
     source = RunSource(run)
-    name, errors = run.plan.workflow.name, run.errors_in_order()
-    return RunResult(run.run_id, name, run.state, source, errors, run.context, run.started, run.time(run.ended))
+    return RunResult(run.run_id, name, run.state, source, errors, run.context, run.started, finished, abandoned)
 
 
 def _given(
-    positional: object,
-    inputs: Mapping[str, Any] | None,
-    context: Context[Any] | None,
-    keywords: dict[str, Any],
+    positional: object, inputs: object, context: object, keywords: dict[str, Any]
 ) -> tuple[dict[str, Any], Context[Any] | None]:
     """Sort what was given into inputs and context; nothing may be given twice."""
-    given: dict[str, Any] = {}
     if isinstance(positional, Context):
         if context is not None:
             raise TypeError("context: given twice, by position and by name")
-        context = positional
-    elif positional is not None:
-        _merge(given, positional)
-    if inputs is not None:
-        _merge(given, inputs)
-    _merge(given, keywords)
+        positional, context = None, positional
+    given: dict[str, Any] = {}
+    for more in (positional, inputs, keywords):
+        if more is not None and not isinstance(more, Mapping):
+            raise TypeError(f"inputs: expected a mapping of names to values or a Context, found {type(more).__name__}")
+        if twice := given.keys() & (more or {}):
+            raise TypeError(f"inputs: given twice: {', '.join(sorted(map(repr, twice)))}")
+        given.update(more or {})
     return given, _context(context)
-
-
-def _merge(given: dict[str, Any], more: object) -> None:
-    if not isinstance(more, Mapping):
-        raise TypeError(f"inputs: expected a mapping of names to values or a Context, found {type(more).__name__}")
-    twice = given.keys() & more.keys()
-    if twice:
-        raise TypeError(f"inputs: given twice: {', '.join(sorted(map(repr, twice)))}")
-    given.update(more)
 
 
 def _callables(subscribers: Iterable[Callable[[Any], object]]) -> tuple[Callable[[Any], object], ...]:
@@ -191,7 +162,7 @@ def _context(context: object) -> Context[Any] | None:
 
 def _run_id(run_id: object) -> str:
     if run_id is None:
-        return _new_id()
+        return uuid.uuid4().hex
     if not isinstance(run_id, str):
         raise TypeError(f"run_id: expected a str, found {type(run_id).__name__}")
     if not run_id or "\0" in run_id:
@@ -206,7 +177,7 @@ def _count(name: str, value: object) -> int | None:
         raise TypeError(f"{name}: expected an int or None, found {type(value).__name__}")
     if value < 1:
         raise ValueError(f"{name}: expected at least 1, or None for no limit, found {value}")
-    return value
+    return min(value, 0xFFFFFFFF)  # no run has more steps than that
 
 
 def _seconds(name: str, value: object) -> float:

@@ -2,46 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
-from anyio import NoEventLoopError
 from anyio.lowlevel import current_token
 
+from orch.context import Context
+from orch.definition import Workflow
 from orch.errors import UnsupportedError
 from orch.plan import Plan, compile  # noqa: A004 (the verb users know from re)
+from orch.result import RunResult
 from orch.runners._async import AsyncRunner
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-    from orch.context import Context
-    from orch.definition import Workflow
-    from orch.result import RunResult
 
 __all__ = ("Runner",)
 
 
 class Runner:
-    """
-    Runs workflows for callers that are not async: each call opens an event loop, runs to the end, and closes it.
+    """Runs workflows for callers that are not async: each call opens an event loop, runs to the end, and closes it.
 
     Args:
         backend: "asyncio" or "trio".
-        backend_options: passed to `anyio.run`, for instance `{"use_uvloop": True}`.
-        strict: refuse workflows with coroutine functions, which need more than plain threads.
-        **configuration: what `AsyncRunner` takes.
+        backend_options: Passed to `anyio.run`, for instance `{"use_uvloop": True}`.
+        strict: Refuse workflows with coroutine functions, which need more than plain threads.
+        **configuration: What `AsyncRunner` takes.
 
     Raises:
-        TypeError, ValueError: as `AsyncRunner`.
+        TypeError, ValueError: As `AsyncRunner`.
 
     Example:
         >>> import orch
         >>> def double(x): return 2 * x
         >>> orch.Runner().run(double, x=21).value
         42
-
     """
 
     def __init__(
@@ -55,8 +49,7 @@ class Runner:
         if backend not in {"asyncio", "trio"}:
             raise ValueError(f"backend: expected 'asyncio' or 'trio', found {backend!r}")
         self._runner = AsyncRunner(**configuration)
-        self._backend = backend
-        self._options = dict(backend_options or {})
+        self._open = partial(anyio.run, backend=backend, backend_options=dict(backend_options or {}))
         self._strict = strict
 
     def run(
@@ -64,46 +57,25 @@ class Runner:
         workflow: Workflow | Plan | Callable[..., Any],
         inputs_or_context: Mapping[str, Any] | Context[Any] | None = None,
         /,
-        *,
-        inputs: Mapping[str, Any] | None = None,
-        context: Context[Any] | None = None,
-        select: str | Iterable[str] | None = None,
-        run_id: str | None = None,
-        subscribers: Iterable[Callable[[Any], object]] = (),
-        raise_on_failure: bool = True,
-        **inputs_as_keywords: Any,
+        **options: Any,
     ) -> RunResult:
-        """
-        Run a workflow to its end; arguments, result and errors are those of `AsyncRunner.run`.
+        """Run a workflow to its end; options, inputs as keywords, result and errors are those of `AsyncRunner.run`.
 
         Raises:
-            UnsupportedError: called while an event loop runs in this thread, or refused by `strict`. Nothing has
+            UnsupportedError: Called while an event loop runs in this thread, or refused by `strict`. Nothing has
                 run.
-
         """
         _refuse_running_loop()
         plan = compile(workflow)
         if self._strict:
             _refuse_coroutines(plan)
-        call = partial(
-            self._runner.run,
-            plan,
-            inputs_or_context,
-            inputs=inputs,
-            context=context,
-            select=select,
-            run_id=run_id,
-            subscribers=subscribers,
-            raise_on_failure=raise_on_failure,
-            **inputs_as_keywords,
-        )
-        return anyio.run(call, backend=self._backend, backend_options=self._options)
+        return self._open(partial(self._runner.run, plan, inputs_or_context, **options))
 
 
 def _refuse_running_loop() -> None:
     try:
         current_token()
-    except NoEventLoopError:
+    except anyio.NoEventLoopError:
         return
     raise UnsupportedError(
         "Runner.run called inside a running event loop, which it would block; "
@@ -112,8 +84,7 @@ def _refuse_running_loop() -> None:
 
 
 def _refuse_coroutines(plan: Plan) -> None:
-    found = [plan.path(node) for node in plan.nodes() if plan.draft.task(node).signature.kind == "coroutine"]
+    found = [plan.path(node) for node in plan.nodes if plan.draft.task(node).signature.kind == "coroutine"]
     if found:
-        raise UnsupportedError(
-            f"Runner(strict=True) takes plain functions only; coroutine functions: {', '.join(map(repr, found[:10]))}"
-        )
+        names = ", ".join(map(repr, found[:10]))
+        raise UnsupportedError(f"Runner(strict=True) takes plain functions only; coroutine functions: {names}")
