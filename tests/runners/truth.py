@@ -36,7 +36,7 @@ def check(result: RunResult, plan: Plan | None = None) -> None:
     check_trace(result.trace, result.run_id)
     check_records(result)
     if plan is not None:
-        assert list(result.tasks) == [plan.paths[node] for node in plan.nodes()]
+        assert list(result.tasks) == list(plan.describe()["tasks"])
         check_causality(plan, result.trace)
 
 
