@@ -357,9 +357,12 @@ impl Schedule {
         &self,
         body: impl FnOnce(&mut crate::Schedule) -> Result<T, Refusal>,
     ) -> PyResult<T> {
-        guard(|| match self.0.lock() {
-            Ok(mut run) => Ok(body(&mut run)?),
-            Err(_) => Err(internal("the schedule was broken by an earlier one")),
+        guard(|| {
+            let said = match self.0.lock() {
+                Ok(mut run) => body(&mut run),
+                Err(_) => return Err(internal("the schedule was broken by an earlier one")),
+            };
+            Ok(said?)
         })
     }
 }
@@ -473,5 +476,23 @@ impl From<LayoutError> for PyErr {
 impl From<Refusal> for PyErr {
     fn from(refusal: Refusal) -> Self {
         PyValueError::new_err(refusal.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_an_exception_that_can_be_caught() {
+        Python::initialize();
+
+        let panics: PyResult<()> = guard(|| panic!("the core is at {}", 7));
+
+        Python::attach(|py| {
+            let error = panics.expect_err("it panicked");
+            assert!(error.is_instance_of::<PyRuntimeError>(py));
+            assert_eq!(error.value(py).to_string(), "internal error: the core is at 7");
+        });
     }
 }

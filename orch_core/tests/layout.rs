@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use orch_core::{Dag, Layout, LayoutError, NONE, Scopes};
+use orch_core::{Dag, Lane, Layout, LayoutError, NONE, Schedule, Scopes};
+use proptest::prelude::*;
 
 type Scope = [u32; 5];
 
@@ -123,4 +124,41 @@ fn an_exit_that_its_own_group_waits_for_is_found() {
     let over = waits(&[(1, 2), (2, 0)]).expect_err("a deadlock");
     assert_eq!(over.to_string(), "node 0 would wait for itself over the exit join of a scope");
     assert!(waits(&[(2, 0)]).is_ok());
+}
+
+/// A row of the table of scopes that may or may not make sense.
+fn any_scope() -> impl Strategy<Value = Scope> {
+    let number = || prop_oneof![8 => 0_u32..7, 1 => Just(NONE)];
+    [number(), number(), number(), number(), number()]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(5000))]
+
+    #[test]
+    fn any_columns_are_refused_or_can_be_run(
+        nodes in 0_usize..7,
+        edges in prop::collection::vec((0_u32..7, 0_u32..7), 0..5),
+        lanes in prop::collection::vec(0_u8..4, 7),
+        mut scopes in prop::collection::vec(any_scope(), 0..4),
+    ) {
+        scopes.insert(0, [NONE, 0, nodes as u32, NONE, 0]);
+        let (sources, targets): (Vec<_>, Vec<_>) = edges.into_iter().unzip();
+        if Dag::new(nodes, &sources, &targets, None).is_err() {
+            return Ok(());
+        }
+        let edges: Vec<_> = sources.into_iter().zip(targets).collect();
+        let Ok(layout) = made(nodes, &edges, &lanes[..nodes], &scopes) else { return Ok(()) };
+        let mut run = Schedule::new(Arc::new(layout), 0);
+
+        for _ in 0..=nodes {
+            for lane in [Lane::Loop, Lane::Thread] {
+                for node in run.get_ready(lane) {
+                    prop_assert!(run.done(node).is_ok());
+                }
+            }
+        }
+
+        prop_assert!(!run.is_active());
+    }
 }

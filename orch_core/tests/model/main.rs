@@ -256,7 +256,7 @@ fn check_journal(run: &Schedule) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4 * ProptestConfig::default().cases))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
     fn without_limits_it_does_what_the_model_does(plan in any_plan(false), calls in any_calls()) {
