@@ -53,7 +53,7 @@ def test_only_the_first_required_positional_parameter_is_filled() -> None:
     workflow = Sequence(SOURCE, asking("step", ["a", "b", "c=0", "*", "d"]))
 
     assert run(workflow, b=1, d=2)["step"] == ("step", {"a": "value", "b": 1, "c": 0, "d": 2})
-    assert compile(workflow).inputs == ("b", "d")
+    assert compile(workflow).inputs == ("b", "d", "c")
     with pytest.raises(InputError) as caught:
         run(workflow)
     assert caught.value.missing == ("b", "d")
