@@ -18,6 +18,8 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from orch.event import Event, EventBus, Subscription, subscriptions
+from orch.execution._failure import foreign
+from orch.execution._run import Run
 from orch.execution._trace import Decoder
 
 __all__ = ("Delivery",)
@@ -47,17 +49,18 @@ class Delivery:
 
     def __init__(
         self,
-        decoder: Decoder,
+        run: Run,
         subscribers: Iterable[object],
         group: TaskGroup,
         on_error: Callable[[Exception], object] | None,
     ) -> None:
         everybody = list(subscribers)
-        self._decoder = decoder
+        self._run = run
+        self._decoder = Decoder(run)
         self._buses: dict[EventBus, tuple[Subscription, ...]] = {}
         self._group = group
         self._on_error = on_error
-        self._log: list[Event] = [decoder.begin()]
+        self._log: list[Event] = [self._decoder.begin()]
         self._forgotten = 0
         self._readers: list[_Reader] = []
         self._more, self._less = Signal(), Signal()
@@ -78,17 +81,33 @@ class Delivery:
 
     async def room(self) -> None:
         """Wait until no reader is further behind than its capacity."""
-        while any(self._end - reader.cursor > CAPACITY for reader in self._readers):
-            self._less = Signal()
-            await self._less.wait()
+        while self._slowest() + CAPACITY < self._end:
+            self._run.crowded = True
+            await self._progress()
+        self._run.crowded = False
 
-    def close(self, grace: float) -> None:
-        """Add the last events; readers end when they have delivered them, and at the latest after the grace."""
+    def close(self) -> None:
+        """Add the last events; readers end when they have delivered them."""
         self.publish()
         self._closed = True
         self._append([self._decoder.end()])
+
+    async def caught_up(self) -> None:
+        """Wait until every reader has ended."""
+        while self._readers:
+            await self._progress()
+
+    def hurry(self, grace: float) -> None:
+        """Let readers end, at the latest, after so many seconds."""
         for reader in self._readers:
             reader.scope.deadline = current_time() + grace
+
+    async def _progress(self) -> None:
+        self._less = Signal()
+        await self._less.wait()
+
+    def _slowest(self) -> int:
+        return min((reader.cursor for reader in self._readers), default=self._end)
 
     @property
     def _end(self) -> int:
@@ -116,18 +135,21 @@ class Delivery:
     # -- the side of the subscribers -------------------------------------------------------------------------------
 
     async def _read(self, reader: _Reader) -> None:
-        with reader.scope:
-            while not self._closed or reader.cursor < self._end:
-                if reader.cursor == self._end:
-                    await self._more.wait()
-                while reader.cursor < self._end:
-                    await self._hand(reader, self._log[reader.cursor - self._forgotten])
-                    reader.cursor += 1
-                    if reader.cursor % _BATCH == 0:
-                        self._forget()
-                        await checkpoint()
-                self._less.set()
-        self._readers.remove(reader)
+        try:
+            with reader.scope:
+                while not self._closed or reader.cursor < self._end:
+                    if reader.cursor == self._end:
+                        await self._more.wait()
+                    while reader.cursor < self._end:
+                        await self._hand(reader, self._log[reader.cursor - self._forgotten])
+                        reader.cursor += 1
+                        if reader.cursor % _BATCH == 0:
+                            self._forget()
+                            await checkpoint()
+                    self._less.set()
+        finally:
+            self._readers.remove(reader)
+            self._less.set()
 
     async def _hand(self, reader: _Reader, event: Event) -> None:
         if not reader.wants(event):
@@ -136,6 +158,10 @@ class Delivery:
             outcome = reader.subscription.handler(event)
             if hasattr(type(outcome), "__await__"):
                 await outcome  # type: ignore[misc] # it has just been seen to be awaitable
+        except self._run.cancelled_class as error:
+            if reader.scope.cancel_called or reader.scope.deadline <= current_time():
+                raise
+            self._failed(reader, foreign(error))
         except Exception as error:  # noqa: BLE001 (a watcher cannot hurt the run)
             self._failed(reader, error)
 
@@ -150,6 +176,7 @@ class Delivery:
             self._on_error(error)
 
     def _forget(self) -> None:
-        read = min(reader.cursor for reader in self._readers) - self._forgotten
+        read = self._slowest() - self._forgotten
         del self._log[:read]
         self._forgotten += read
+        self._less.set()

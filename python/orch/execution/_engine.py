@@ -16,13 +16,13 @@ import attrs
 from anyio import CancelScope, create_task_group, current_time, move_on_at
 from anyio import Event as Signal
 from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
 
 from orch.errors import InternalError
 from orch.execution._deliver import Delivery
 from orch.execution._lane import Begun, work
 from orch.execution._run import Lane, Run
 from orch.execution._threads import Threads
-from orch.execution._trace import Decoder
 
 __all__ = ("Options", "execute")
 
@@ -48,25 +48,34 @@ async def execute(run: Run, options: Options) -> None:
     if not options.subscribers:
         await _conduct(run, options)
         return
-    failures: list[Exception] = []
 
     def give_up(error: Exception) -> None:
-        failures.append(error)
+        run.interruption = run.interruption or error
         run.cancel()
         run.stop_all()
 
-    async with create_task_group() as readers:
-        on_error = give_up if options.strict_subscribers else None
-        delivery = Delivery(Decoder(run), options.subscribers, readers, on_error)
-        run.publish, run.room = delivery.publish, delivery.room
-        grace = options.grace  # an undisturbed run waits for its subscribers as long as they take
+    try:
+        async with create_task_group() as readers:
+            on_error = give_up if options.strict_subscribers else None
+            await _conduct_watched(run, options, Delivery(run, options.subscribers, readers, on_error))
+    except BaseExceptionGroup as failures:
+        run.interruption = run.interruption or _bare(failures)
+    if run.interruption is not None:
+        raise run.interruption
+
+
+async def _conduct_watched(run: Run, options: Options, delivery: Delivery) -> None:
+    """Wait for subscribers as long as they take, unless the run or this wait is cancelled."""
+    run.publish, run.room, run.watched = delivery.publish, delivery.room, True
+    try:
         try:
             await _conduct(run, options)
-            grace = float("inf")
         finally:
-            delivery.close(grace)
-    if failures:
-        raise failures[0]
+            delivery.close()
+        await delivery.caught_up()
+    except BaseException:
+        delivery.hurry(options.grace)
+        raise
 
 
 async def _conduct(run: Run, options: Options) -> None:
@@ -83,15 +92,24 @@ async def _conduct(run: Run, options: Options) -> None:
         raise run.interruption
     if run.schedule.is_active():
         raise InternalError(f"run {run.run_id!r} ended with unsettled steps")
+    if run.natively_cancelled():  # and a step swallowed it: the caller is to have it all the same
+        raise run.cancelled_class
 
 
-def _start(run: Run, group: TaskGroup, lane_of: Callable[..., Any], *args: object) -> None:
+def _start(run: Run, group: TaskGroup, lane_of: Callable[..., Any], *args: Begun) -> Lane:
     """Start a lane; whoever happens to do so, its context variables are those of the run."""
     lane = Lane()
     lane.handle = run.context_vars.copy().run(group.start_soon, lane_of, run, lane, *args)
+    return lane
 
 
 async def _host(run: Run) -> None:
+    """Be the first lane. Who was cancelled before it begins starts nothing."""
+    try:
+        await checkpoint()
+    except run.cancelled_class:
+        run.cancel()
+        raise
     with CancelScope() as scope:
         await work(run, Lane(scope, host=True))
 
@@ -116,20 +134,16 @@ def _bare(failures: BaseExceptionGroup[BaseException]) -> BaseException:
 
 async def _with_threads(run: Run, group: TaskGroup, options: Options) -> None:
     """Be the host of a run that has steps for worker threads, which a desk on the loop looks after."""
-    threads = Threads(run, options.threads, lambda begun: _start(run, group, _adopted, begun))
+    threads = Threads(run, options.threads, lambda begun: _start(run, group, work, begun))
     settled = Signal()
     group.start_soon(_desk, run, threads, options.grace, settled)
     try:
         await _host(run)
         await settled.wait()
-    except run.cancelled_class:
+    except BaseException:
         run.cancel()
         run.notice()
         raise
-
-
-async def _adopted(run: Run, lane: Lane, begun: Begun) -> None:
-    await work(run, lane, begun)
 
 
 async def _desk(run: Run, threads: Threads, grace: float, settled: Signal) -> None:
@@ -147,7 +161,8 @@ async def _desk(run: Run, threads: Threads, grace: float, settled: Signal) -> No
             while threads.messages:
                 threads.messages.popleft()()
             run.react()
-            run.spread()
             run.publish()
+            await run.room()
+            run.spread()
         threads.close()
         settled.set()

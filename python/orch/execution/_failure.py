@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 
@@ -9,7 +10,7 @@ from orch.errors import ForeignCancellationError
 from orch.event import TaskEvent
 from orch.policies import FailureStrategy, Strategy
 
-__all__ = ("annotate", "decide", "foreign", "natively_cancelled", "unwrapped")
+__all__ = ("annotate", "decide", "foreign", "native_cancellations", "unwrapped")
 
 
 def decide(on_failure: FailureStrategy | Strategy, group: object, event: Callable[[], TaskEvent]) -> FailureStrategy:
@@ -34,9 +35,8 @@ def decide(on_failure: FailureStrategy | Strategy, group: object, event: Callabl
 def unwrapped(error: Exception) -> Exception:
     """Return what the body really raised: PEP 479 makes a RuntimeError of a StopIteration that leaves a coroutine."""
     cause = error.__cause__
-    if type(error) is RuntimeError and isinstance(cause, StopIteration | StopAsyncIteration):
-        return cause
-    return error
+    made = type(error) is RuntimeError and str(error).endswith(("raised StopIteration", "raised StopAsyncIteration"))
+    return cause if made and isinstance(cause, StopIteration | StopAsyncIteration) else error
 
 
 def foreign(error: BaseException) -> ForeignCancellationError:
@@ -48,16 +48,17 @@ def foreign(error: BaseException) -> ForeignCancellationError:
 
 
 def annotate(error: BaseException, note: str) -> None:
-    """Add the note once; an exception object that several attempts share keeps one of each."""
-    if note not in getattr(error, "__notes__", ()):
-        error.add_note(note)
+    """Add the note once; an exception object that several tasks share keeps one of each."""
+    with contextlib.suppress(Exception):  # some exceptions refuse notes; they are reported without
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
 
 
-def natively_cancelled() -> bool:
-    """Say whether the current asyncio task was cancelled by `Task.cancel()`; False on other event loops."""
+def native_cancellations() -> int:
+    """Return how often the current asyncio task was cancelled by `Task.cancel()`; 0 on other event loops."""
     asyncio = sys.modules.get("asyncio")
     try:
         task = asyncio and asyncio.current_task()
     except RuntimeError:
-        return False
-    return task is not None and task.cancelling() > 0
+        return 0
+    return task.cancelling() if task is not None else 0

@@ -27,6 +27,7 @@ __all__ = ("Begun", "arguments", "awaited", "work")
 Body = Generator[Any, Any, None]
 Begun = tuple[int, Coroutine[Any, Any, Any], Context]  # a step, what is left of it to await, and in which context
 
+_CLOSING = object()  # in place of an outcome: the event loop throws the coroutine away
 _DONE, _FAILED = object(), object()  # what `_body` yields when a coroutine has ended; all else is for the event loop
 
 
@@ -39,23 +40,25 @@ def _body(outcome: list[Any]) -> Body:
         try:
             outcome[0] = yield from coroutine
             signal = _DONE
-        except GeneratorExit:
-            raise
-        except BaseException as error:  # noqa: BLE001 (whatever it is, it is the outcome of the step)
+        except BaseException as error:
+            if outcome[0] is _CLOSING:
+                raise
             outcome[0] = error
             signal = _FAILED
 
 
 @types.coroutine
-def _drive(body: Body, context: Context, pending: Any) -> Generator[Any, Any, Any]:
+def _drive(lane: Lane, outcome: list[Any], body: Body, context: Context, pending: Any) -> Generator[Any, Any, Any]:
     """Go on with a coroutine that wants to yield `pending` to the event loop, until it has ended; return the signal."""
     while pending is not _DONE and pending is not _FAILED:
         try:
             answer = yield pending
         except GeneratorExit:
+            outcome[0] = _CLOSING
             context.run(body.close)
             raise
         except BaseException as error:  # noqa: BLE001 (all of it belongs to the coroutine)
+            lane.struck = True
             pending = context.run(body.throw, error)
         else:
             pending = context.run(body.send, answer)
@@ -83,7 +86,9 @@ async def _walk(run: Run, lane: Lane, begun: Begun | None) -> None:  # noqa: C90
     send(None)
     if begun is not None:
         step, coroutine, context = begun
-        if not await _slowly(run, lane, step, outcome, _drive(body, context, context.run(send, coroutine))):
+        if not await _slowly(
+            run, lane, step, outcome, _drive(lane, outcome, body, context, context.run(send, coroutine))
+        ):
             return
     step = take()
     while True:
@@ -105,7 +110,7 @@ async def _walk(run: Run, lane: Lane, begun: Begun | None) -> None:  # noqa: C90
         if signal is _DONE:
             values[step] = outcome[0]
             step = done_take(step)
-        elif await _slowly(run, lane, step, outcome, _drive(body, context, signal)):
+        elif await _slowly(run, lane, step, outcome, _drive(lane, outcome, body, context, signal)):
             step = take()
         else:
             return
@@ -123,6 +128,10 @@ async def _slowly(run: Run, lane: Lane, step: int, outcome: list[Any], rest: Awa
         run.react()
     elif run.failed(step, value, lane):
         raise value
+    if lane.struck and run.cancelled_from_outside(lane):  # the step swallowed it; the run does not
+        run.cancel()
+    lane.struck = False
+    await run.room()
     return not lane.stopped
 
 

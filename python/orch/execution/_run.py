@@ -22,7 +22,7 @@ from orch._core import Schedule
 from orch.context import Context
 from orch.definition import Group
 from orch.event import State, TaskEvent
-from orch.execution._failure import annotate, decide, foreign, natively_cancelled, unwrapped
+from orch.execution._failure import annotate, decide, foreign, native_cancellations, unwrapped
 from orch.plan import Plan
 from orch.policies import FailureStrategy
 
@@ -45,6 +45,7 @@ class Lane:
     handle: _Cancellable | None = None
     host: bool = False
     stopped: bool = False
+    struck: bool = False  # the event loop has thrown something into the step, perhaps a cancellation
 
     def stop(self) -> None:
         """Cancel the step this lane is in; harmless when repeated."""
@@ -81,9 +82,12 @@ class Run:
     abandoned: list[int] = attrs.field(factory=list[int], init=False)
     lanes: dict[int, Lane] = attrs.field(factory=dict[int, Lane], init=False)  # by the step they are suspended in
     interruption: BaseException | None = None
+    cancellations: int = attrs.field(factory=native_cancellations, init=False)  # those of the host before the run
     starting: int = 0
     _burst: int = 1
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
+    watched: bool = False  # there are subscribers
+    crowded: bool = False  # a subscriber is too far behind: threads take nothing new
     # What the engine connects.
     spawn: Callable[[], object] = _nothing  # start one spare lane
     stop_all: Callable[[], object] = _nothing  # cancel every lane
@@ -120,7 +124,7 @@ class Run:
             True if the lane must let the exception pass: it is a cancellation that somebody asked for.
         """
         if isinstance(error, self.cancelled_class):
-            if lane.stopped or self._cancelled_from_outside(lane):
+            if lane.stopped or self.cancelled_from_outside(lane):
                 if not lane.stopped:
                     self.cancel()
                 self.schedule.cancel(node)
@@ -194,9 +198,13 @@ class Run:
             self.run_id, len(self.schedule) + 1, time, path, name, State.FAILED, attempt, error=self.errors.get(node)
         )
 
-    def _cancelled_from_outside(self, lane: Lane) -> bool:
+    def cancelled_from_outside(self, lane: Lane) -> bool:
         """Say whether somebody cancelled the run: a scope around it, or (asyncio) the task that called it."""
-        return current_effective_deadline() == float("-inf") or (lane.host and natively_cancelled())
+        return current_effective_deadline() == float("-inf") or (lane.host and self.natively_cancelled())
+
+    def natively_cancelled(self) -> bool:
+        """Say whether the task that called was cancelled by `Task.cancel()` since; asked of that task."""
+        return native_cancellations() > self.cancellations
 
     # -- lanes -----------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ it, is dropped.
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -21,14 +22,12 @@ from queue import SimpleQueue
 from typing import Any
 
 from anyio import Event as Signal
-from anyio._core._eventloop import (
-    claim_worker_thread,  # makes anyio.from_thread work in threads that anyio did not make
-)
+from anyio._core._eventloop import claim_worker_thread, set_current_async_library
 from anyio.lowlevel import current_token
 
 from orch.event import State
 from orch.execution._lane import Begun, arguments, awaited
-from orch.execution._run import IDLE, LOOP, REACT, THREAD, Run
+from orch.execution._run import IDLE, LOOP, REACT, THREAD, Lane, Run
 
 __all__ = ("Threads",)
 
@@ -39,10 +38,12 @@ _logger = logging.getLogger("orch")
 class Threads:
     """The threads of one run, and what they have for its desk: `messages`, to be called on the loop after `news`."""
 
-    def __init__(self, run: Run, size: int, adopt: Callable[[Begun], object]) -> None:
+    def __init__(self, run: Run, size: int, start: Callable[[Begun], Lane]) -> None:
         self.run = run
         self.size = size
-        self.adopt = adopt  # starts a lane that awaits what a plain function returned
+        self._start = start  # a lane that awaits what a plain function returned
+        self._context = run.context_vars.copy()
+        self._context.run(set_current_async_library, None)  # as anyio does: there is no event loop in a worker thread
         self.news = Signal()
         self.messages: deque[Callable[[], object]] = deque()
         self.stopping: list[int] = []  # steps in threads that somebody wants to end
@@ -63,6 +64,18 @@ class Threads:
         """Ask for the end of a step in a thread, which nobody can enforce: the desk waits until its grace is over."""
         self.stopping.append(node)
         self.news.set()
+
+    def adopt(self, begun: Begun, value: object) -> None:
+        """Await what a plain function returned as the end of its step, if that is still wanted."""
+        step, rest, _ = begun
+        if step in self.run.abandoned:
+            rest.close()
+            getattr(value, "close", _nothing)()
+            return
+        lane = self._start(begun)
+        if step in self.stopping:
+            self.stopping.remove(step)
+            lane.stop()
 
     def abandon(self) -> None:
         """Give up waiting for the steps that were to stop: their threads end with their bodies."""
@@ -85,7 +98,7 @@ class Threads:
 
     def grow(self) -> None:
         """Have somebody take the steps that are ready: wake an idle thread, or start one more."""
-        if not self.run.schedule.ready(THREAD):
+        if self.run.crowded or not self.run.schedule.ready(THREAD):
             return
         with self._lock:
             if self._idle and not self._closed:
@@ -113,7 +126,8 @@ class Threads:
     # -- in a thread -----------------------------------------------------------------------------------------------
 
     def _main(self) -> None:
-        with claim_worker_thread(self._token.backend_class, self._token.native_token):
+        _claim_for_trio(self._token.native_token)
+        with claim_worker_thread(self._token.backend_class, self._token.native_token):  # for anyio.from_thread
             step = self.run.schedule.take(THREAD)
             while step >= 0 or self._park(step):
                 step = self._step(step) if step >= 0 else self.run.schedule.take(THREAD)
@@ -134,7 +148,7 @@ class Threads:
         run = self.run
         self._busy[step] = threading.current_thread()
         self.grow()
-        context = run.context_vars.copy()
+        context = self._context.copy()
         try:
             value = context.run(run.plan.calls[step], *arguments(run, step))  # type: ignore[arg-type] # no join is taken
         except BaseException as error:  # noqa: BLE001 (whatever it is, it is the outcome of the step)
@@ -142,7 +156,7 @@ class Threads:
         else:
             if not hasattr(type(value), "__await__"):
                 return self._succeeded(step, value)
-            self.messages.append(partial(self.adopt, (step, awaited(value), context)))
+            self.messages.append(partial(self.adopt, (step, awaited(value), context), value))
             self.wake()
         del self._busy[step]
         return run.schedule.take(THREAD)
@@ -152,12 +166,16 @@ class Threads:
         run.values[step] = value
         del self._busy[step]
         try:
-            following = run.schedule.done_take(step, THREAD)
+            if run.crowded:
+                run.schedule.done(step)
+                following = IDLE
+            else:
+                following = run.schedule.done_take(step, THREAD)
         except ValueError:  # abandoned: the step is CANCELLED by now, and stays so
             run.values[step] = None
             _logger.warning("task %r returned after it was abandoned; its value is dropped", run.plan.path(step))
             return IDLE
-        if run.schedule.ready(LOOP):
+        if run.watched or run.schedule.ready(LOOP):
             self.wake()
         return following
 
@@ -170,3 +188,15 @@ class Threads:
         else:
             self.messages.append(partial(run.interrupt, step, error))
         self.wake()
+
+
+def _nothing() -> None: ...
+
+
+def _claim_for_trio(token: object) -> None:
+    """Tell trio of a thread it did not make, or `anyio.from_thread` asks for a token there; it has no public way."""
+    trio = sys.modules.get("trio._threads")
+    if trio is not None and not hasattr(token, "call_soon_threadsafe"):
+        trio.PARENT_TASK_DATA.token = token
+        trio.PARENT_TASK_DATA.abandon_on_cancel = True
+        trio.PARENT_TASK_DATA.cancel_register = [None]

@@ -71,7 +71,7 @@ class Decoder:
             run.errors.get(node) if state in {State.FAILED, State.CANCELLED} else None,
             None,
             _REASONS[reason],
-            None if cause == NONE else run.plan.paths[cause],
+            None if cause == NONE else run.plan.path(cause),
         )
 
 

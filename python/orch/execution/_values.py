@@ -84,7 +84,7 @@ class RunSource:
         plan, nodes = self._run.plan, self._run.plan.nodes
         for scope, row in enumerate(plan.draft.scopes):
             yield GroupShape(
-                plan.scope_path(scope), row.kind, bisect_left(nodes, row.start), bisect_left(nodes, row.end)
+                plan.draft.scope_path(scope), row.kind, bisect_left(nodes, row.start), bisect_left(nodes, row.end)
             )
 
     def value_at(self, position: int) -> Any:

@@ -64,6 +64,19 @@ class Draft:
         """Return the slot of the value that a step hands on."""
         return child if child >= 0 else self.scopes[~child].handed
 
+    def scope_path(self, scope: int) -> str:
+        """Return the path of a group; that of the root is empty."""
+        parts: list[str] = []
+        while scope:
+            parts.append(self.scopes[scope].segment)
+            scope = self.scopes[scope].parent
+        return "/".join(reversed(parts))
+
+    def path(self, node: int) -> str:
+        """Return the path of a task, or of the group whose exit the node is."""
+        outer = self.scope_path(self.scope_of[node])
+        return f"{outer}/{self.segments[node]}" if outer else self.segments[node]
+
 
 def number(root: Workflow) -> Draft:
     """Return the tables of `root`, in one walk, linear in the number of steps."""
@@ -94,7 +107,8 @@ def _close(draft: Draft, scope: int) -> None:
         row.join = row.handed = draft.add(None, row.segment, row.parent)
         draft.joins[row.join] = scope
     if row.kind == "sequence":
-        row.handed = draft.handed(row.children[-1]) if row.children else None
+        handed = (draft.handed(child) for child in reversed(row.children))
+        row.handed = next((slot for slot in handed if slot is not None), None)
 
 
 def _distinct(name: str, used: dict[str, int]) -> str:

@@ -21,6 +21,7 @@ from orch.plan._wire import Wiring, wire
 __all__ = ("compile",)
 
 _CORE = {"loop": 0, "place": 0, "thread": 1, "join": 2}  # the lanes that the core tells apart
+_CYCLES = 20  # separate cycles that are reported at once
 _UNLIMITED = 0xFFFFFFFF  # more tasks than that no plan can have, so a higher limit is none
 
 
@@ -67,11 +68,20 @@ def _lower(workflow: Workflow) -> Plan:
 
 
 def _dag(draft: Draft, wiring: Wiring) -> Dag | None:
-    try:
-        return Dag(len(draft.tasks), wiring.sources, wiring.targets, wiring.order)
-    except CycleFound as found:
-        wiring.problems.append(CycleError([draft.segments[node] for node in found.args[0]]))
-        return None
+    """Return the validated graph, or record its cycles: one after another, each found when the last is cut open."""
+    edges = (wiring.sources, wiring.targets, wiring.order)
+    for attempt in range(_CYCLES + 1):
+        try:
+            dag = Dag(len(draft.tasks), *edges)
+        except CycleFound as found:
+            cycle = found.args[0]
+            wiring.problems.append(CycleError([draft.path(node) for node in cycle]))
+            inside = set(cycle)
+            kept = [k for k, (s, t) in enumerate(zip(*edges[:2], strict=True)) if not {s, t} <= inside]
+            edges = tuple(array(column.typecode, (column[k] for k in kept)) for column in edges)  # type: ignore[assignment]
+        else:
+            return None if attempt else dag
+    return None
 
 
 def _lane(task: Task[..., Any] | None) -> LANES:
@@ -93,6 +103,10 @@ def _layout(draft: Draft, wiring: Wiring, dag: Dag, lanes: array[int]) -> Layout
 def _retained(draft: Draft, wiring: Wiring) -> array[int]:
     """Say which values are kept to the end; a value that some group's value contains lives as long as that."""
     flags = array("B", (task is None or task.retain for task in draft.tasks))
+    if all(flags):
+        return flags
+    read = {source for source, order in zip(wiring.sources, wiring.order, strict=True) if not order}
+    flags = array("B", (flag or node not in read for node, flag in enumerate(flags)))  # the run itself reads the rest
     collected = {scope for scopes in wiring.collects.values() for scope in scopes}
     for scope, row in enumerate(draft.scopes):
         if scope in collected or row.parent in collected:

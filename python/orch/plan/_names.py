@@ -26,6 +26,7 @@ class Binding(NamedTuple):
     node: int  # the node to wait for: the task, or the exit join of the group that offers the name
 
 
+_SHOWN = 10  # candidates of an ambiguous name
 Table = dict[Any, list[Binding]]
 Offer = tuple[Table, Any, Binding]
 
@@ -69,10 +70,11 @@ class Names:
         found: list[Binding] = []
         for each in reversed(stack):
             if not each.low <= node < each.high and each not in found:
-                if len(found) > 1 or (found and each.scope != found[0].scope):
+                if len(found) > _SHOWN or (found and each.scope != found[0].scope):
                     break
                 found.append(each)
-        return tuple(found[::-1])
+        direct = tuple(each for each in found[::-1] if each.slot == each.node)  # a step wins over what a group offers
+        return direct or tuple(found[::-1])
 
     def known(self) -> list[str]:
         """Return every name visible now, sorted."""

@@ -95,21 +95,23 @@ class Plan:
 
     def path(self, node: int) -> str:
         """Return the path of a task, or of the group whose exit the node is."""
-        return self.paths[node] if "paths" in self.__dict__ else self._path(node)
+        known = self.__dict__.get("paths", {})  # one error is no reason to name a million tasks
+        return known.get(node) or self.draft.path(node)
 
     @cached_property
-    def paths(self) -> list[str]:
-        """The path of every node; where two would be equal (names may hold slashes), the later gets `#2`."""
+    def paths(self) -> dict[int, str]:
+        """The paths of the tasks by node; where two would be equal (names may hold slashes), the later gets `#2`."""
         taken: dict[str, int] = {}
-        return [self._untaken(self._path(node), taken) for node in range(len(self.draft.tasks))]
-
-    def scope_path(self, scope: int) -> str:
-        """Return the path of a group; that of the root is empty."""
-        parts: list[str] = []
-        while scope:
-            parts.append(self.draft.scopes[scope].segment)
-            scope = self.draft.scopes[scope].parent
-        return "/".join(reversed(parts))
+        prefixes: dict[int, str] = {}
+        found: dict[int, str] = {}
+        for node in self.nodes:
+            scope = self.draft.scope_of[node]
+            if scope not in prefixes:
+                prefixes[scope] = f"{self.draft.scope_path(scope)}/" if scope else ""
+            path = prefixes[scope] + self.draft.segments[node]
+            taken[path] = taken.get(path, 0) + 1
+            found[node] = path if taken[path] == 1 else f"{path}#{taken[path]}"
+        return found
 
     def outputs_of(self, child: int) -> dict[str, tuple[int, int]]:
         """Return what a step gives a Graph: names, each with the slot and which of several outputs (or -1)."""
@@ -123,15 +125,6 @@ class Plan:
         """What the workflow gives, as `outputs_of`; the selected ones, where outputs were selected."""
         found = {name: at for child in self.draft.scopes[0].children for name, at in self.outputs_of(child).items()}
         return found if self.selected is None else {name: found[name] for name in found if name in self.selected}
-
-    def _path(self, node: int) -> str:
-        outer = self.scope_path(self.draft.scope_of[node])
-        return f"{outer}/{self.draft.segments[node]}" if outer else self.draft.segments[node]
-
-    @staticmethod
-    def _untaken(path: str, taken: dict[str, int]) -> str:
-        taken[path] = taken.get(path, 0) + 1
-        return path if taken[path] == 1 else f"{path}#{taken[path]}"
 
     def _paths_of(self, nodes: list[int]) -> list[str]:
         return [self.paths[node] for node in nodes if self.draft.tasks[node] is not None]

@@ -234,11 +234,12 @@ class _Arguments:
 
     def _meant(self, dep: str | Workflow, name: str) -> tuple[Binding, ...]:
         names, node = self.names, self.node
-        found: tuple[Binding, ...] = ()
-        if not isinstance(dep, str):
-            fn = getattr(dep, "fn", None)
-            found = names.find(names.objects, id(dep), node) or names.find(names.objects, id(fn), node)
-        return found or names.find(names.steps, name, node) or names.find(names.outputs, name, node)
+        by_name = names.find(names.steps, name, node)
+        if isinstance(dep, str):
+            return by_name or names.find(names.outputs, name, node)
+        fn = id(getattr(dep, "fn", dep))  # a definition is a value: an equal task means the step, too
+        alike = tuple(each for each in by_name if id(getattr(names.draft.tasks[each.slot], "fn", None)) == fn)
+        return names.find(names.objects, id(dep), node) or alike or names.find(names.objects, fn, node) or by_name
 
     def _slot(self, parameter: Parameter, *, named: bool) -> int:
         """Return the slot of the parameter's value: API decision 1, line by line."""
@@ -272,7 +273,7 @@ class _Arguments:
         return slot
 
     def _ambiguous(self, name: str, candidates: tuple[Binding, ...]) -> None:
-        means = " or ".join(repr(self.names.draft.segments[each.slot]) for each in candidates)
+        means = " or ".join(repr(self.names.draft.path(each.slot)) for each in candidates)
         self.wiring.problems.append(
             DefinitionError(
                 f"task {self.task.name!r}: {name!r} is ambiguous, it could mean {means}; "

@@ -41,7 +41,7 @@ def tree(subject: Subject) -> tuple[list[Row], Plan | None]:
         return [Row(~0, 0, True, subject.name, record=subject.groups.get("")), *flat], None  # noqa: FBT003 (a column)
     rows, records = _rows(run.plan), dict(zip(run.plan.nodes, tasks, strict=True))
     for row in rows:
-        of_group = None if row.number >= 0 else subject.groups.get(run.plan.scope_path(~row.number))
+        of_group = None if row.number >= 0 else subject.groups.get(run.plan.draft.scope_path(~row.number))
         row.record = records.get(row.number, of_group)
     return rows, run.plan
 
