@@ -18,7 +18,7 @@
 //!
 //! [`Layout::new`] checks everything in `O(n + s)`, with `s` scopes, and in `O(n + m)` where edges point
 //! backwards and scopes have exits. It keeps one byte a node if there are several lanes, one if a value
-//! is to be let go, four if there are several scopes, four if something has a limit, and 36 a scope.
+//! is to be let go, four if there are several scopes, four if something has a limit, and 32 a scope.
 
 #![forbid(unsafe_code)]
 
