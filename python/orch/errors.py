@@ -1,5 +1,4 @@
-"""
-Every error that `orch` raises itself. What a step raises stays what it is.
+"""Every error that `orch` raises itself. What a step raises stays what it is.
 
     OrchError
     ├── DefinitionError (ValueError)        what is wrong between definitions; .problems
@@ -13,21 +12,18 @@ Every error that `orch` raises itself. What a step raises stays what it is.
     ├── UnsupportedError (RuntimeError)     a runner cannot do this, said before anything runs
     └── InternalError                       a mistake of orch's, never of yours
 
-A message says what was expected, what was found, and what to do. The facts are fields too, and positional,
-so that every error survives pickling and copying. A wrong argument of a single call is a plain `TypeError` or
-`ValueError` of that call.
+A message says what was expected, what was found, and what to do. The facts are fields, and positional: every error
+survives pickling and copying. A wrong argument of a single call is a plain `TypeError` or `ValueError`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from os.path import commonprefix
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from attrs import define, field
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
 
 __all__ = (
     "CycleError",
@@ -43,6 +39,7 @@ __all__ = (
     "WorkflowError",
     "close_matches",
     "combine",
+    "did_you_mean",
     "expect",
     "inert",
 )
@@ -65,23 +62,15 @@ class DefinitionError(OrchError, ValueError):
 
     _problems: tuple[DefinitionError, ...] = ()
 
-    def __init__(self, message: str = "", problems: Iterable[DefinitionError] = ()) -> None:
-        self._problems = tuple(problems)
-        super().__init__(message, self._problems)
-
     @property
     def problems(self) -> tuple[DefinitionError, ...]:
         """Every problem found, in order of definition; of a single problem, itself alone."""
         return self._problems or (self,)
 
-    def __str__(self) -> str:
-        return str(self.args[0])
-
 
 @define(eq=False, slots=False)
 class CycleError(DefinitionError):
-    """
-    Steps wait for one another in a circle.
+    """Steps wait for one another in a circle.
 
     >>> print(CycleError(("load", "clean", "load")))
     cycle: load → clean → load (each needs the one before it): take out one of these dependencies
@@ -91,17 +80,15 @@ class CycleError(DefinitionError):
     """The circle from dependency to dependent, the first name repeated last."""
 
     def __str__(self) -> str:
-        shown = list(map(inert, self.path))
+        shown, half = list(map(inert, self.path)), _PATH_SHOWN // 2
         if len(shown) > _PATH_SHOWN:
-            half = _PATH_SHOWN // 2
-            shown[half:-half] = [f"… {len(shown) - 2 * half} more …"]
+            shown[half:-half] = [f"… {len(shown) - _PATH_SHOWN} more …"]
         return f"cycle: {' → '.join(shown)} (each needs the one before it): take out one of these dependencies"
 
 
 @define(eq=False, slots=False)
 class DuplicateNameError(DefinitionError):
-    """
-    One name stands for two things within one graph.
+    """One name stands for two steps of a graph or, with `output`, for the outputs of two.
 
     >>> print(DuplicateNameError("load", ("etl.py:3", "etl.py:9")))
     two steps are named 'load' (etl.py:3, etl.py:9): give one of them another name=
@@ -111,18 +98,15 @@ class DuplicateNameError(DefinitionError):
     places: tuple[str, ...] = field(converter=_names)
     """Where they are defined, as `file:line`; of outputs, with the names of the producers."""
     output: bool = False
-    """Whether the name is that of an output rather than of a step."""
 
     def __str__(self) -> str:
         does, what = ("give the output", "output") if self.output else ("are named", "name")
-        where = ", ".join(map(inert, self.places))
-        return f"two steps {does} {self.name!r} ({where}): give one of them another {what}="
+        return f"two steps {does} {self.name!r} ({_listed(self.places, inert)}): give one of them another {what}="
 
 
 @define(eq=False, slots=False)
 class MissingDependencyError(DefinitionError):
-    """
-    A step depends on a name that nothing carries.
+    """A step depends on a name that nothing carries.
 
     >>> print(MissingDependencyError("load", "extrct", ("extract",)))
     task 'load' depends on 'extrct', which is no step here; did you mean 'extract'?
@@ -131,17 +115,15 @@ class MissingDependencyError(DefinitionError):
     task: str
     missing: str
     suggestions: tuple[str, ...] = field(default=(), converter=_names)
-    """Names that are close to the missing one, the closest first."""
 
     def __str__(self) -> str:
-        cure = _meant(self.suggestions) or ": add that step, or take the name out of deps="
+        cure = did_you_mean(self.suggestions, "; {}") or ": add that step, or take the name out of deps="
         return f"task {self.task!r} depends on {self.missing!r}, which is no step here{cure}"
 
 
 @define(eq=False, slots=False)
 class InputError(DefinitionError):
-    """
-    The inputs of a run do not fit its workflow: some are missing, some are not asked for.
+    """The inputs of a run do not fit its workflow: some are missing, some are not asked for.
 
     >>> print(InputError(missing=("rows",), unexpected=("urll",), suggestions=("url",), known=("rows", "url")))
     missing input: 'rows'; unexpected input: 'urll' (did you mean 'url'?); inputs: 'rows', 'url'
@@ -150,54 +132,39 @@ class InputError(DefinitionError):
     missing: tuple[str, ...] = field(default=(), converter=_names)
     unexpected: tuple[str, ...] = field(default=(), converter=_names)
     suggestions: tuple[str, ...] = field(default=(), converter=_names)
-    """Names that were probably meant by the unexpected ones."""
+    """Names that the unexpected ones may be misspellings of."""
     known: tuple[str, ...] = field(default=(), converter=_names)
-    """All inputs of the workflow."""
     details: tuple[str, ...] = field(default=(), converter=_names)
     """Further sentences: which task needs an input, where a name is bound."""
 
     def __str__(self) -> str:
-        parts = [f"inputs: {_listed(self.known)}" if self.known else "it has no inputs", *self.details]
-        if self.unexpected:
-            parts.insert(0, f"unexpected input: {', '.join(map(self._unexpected, self.unexpected[:_SHOWN]))}")
-        if self.missing:
-            parts.insert(0, f"missing input: {_listed(self.missing)}")
-        return "; ".join(parts)
+        missing = [f"missing input: {_listed(self.missing)}"] if self.missing else []
+        unexpected = [f"unexpected input: {_listed(self.unexpected, self._hinted)}"] if self.unexpected else []
+        known = f"inputs: {_listed(self.known)}" if self.known else "it has no inputs"
+        return "; ".join([*missing, *unexpected, known, *self.details])
 
-    def _unexpected(self, name: str) -> str:
-        meant = _meant(close_matches(name, self.suggestions))
-        return f"{name!r} ({meant[2:]})" if meant else repr(name)
+    def _hinted(self, name: str) -> str:
+        return repr(name) + did_you_mean(close_matches(str(name), self.suggestions), " ({})")
 
 
 class WorkflowError(OrchError, ExceptionGroup[Exception]):
-    """
-    A run failed. Its exceptions are the users' own, in order of time; `except*` picks among them.
-
-    Args:
-        message: Which workflow failed and how.
-        exceptions: What the steps raised, each with a note that names task and attempt.
-        result: The `RunResult`, with the values of the steps that succeeded.
-    """
-
-    result: Any = None
+    """A run failed: what its steps raised, in order of time, each with a note, and the `RunResult` as `.result`."""
 
     def __new__(cls, message: str, exceptions: Sequence[Exception], result: Any = None) -> Self:  # noqa: ARG004, D102
         return super().__new__(cls, message, exceptions)
 
     def __init__(self, message: str, exceptions: Sequence[Exception], result: Any = None) -> None:
         super().__init__(message, exceptions)
-        if result is not None:  # unpickling calls without, and sets it afterwards
-            self.result = result
+        self.result = result
 
     def derive(self, excs: Sequence[Exception], /) -> WorkflowError:  # type: ignore[override]  # the base is generic in the method
-        """Part of this group, for `split` and `except*`; it keeps the result."""
+        """Make a part of this group for `except*`; it keeps the result."""
         return WorkflowError(self.message, excs, self.result)
 
 
 @define(eq=False, slots=False)
 class OutputError(OrchError, ValueError):
-    """
-    A task with several outputs did not return one value for each.
+    """A task with several outputs did not return one value for each.
 
     >>> print(OutputError("split", ("head", "tail"), "3 values"))
     task 'split': expected 2 outputs ('head', 'tail'), got 3 values: return a tuple with one value for each output
@@ -214,11 +181,7 @@ class OutputError(OrchError, ValueError):
 
 
 class ForeignCancellationError(OrchError):
-    """
-    A step raised a cancellation although nobody cancelled it: something inside it did.
-
-    The step has failed with this error, the cancellation is its `__cause__`; it stops neither the run nor its caller.
-    """
+    """A step failed by a cancellation, its `__cause__`, that something inside it raised: it stops nothing else."""
 
 
 class UnsupportedError(OrchError, RuntimeError):
@@ -229,59 +192,40 @@ class InternalError(OrchError):
     """Something that cannot happen did. Please report it; your workflow is not at fault."""
 
 
-def combine(problems: Sequence[DefinitionError]) -> DefinitionError:
-    """
-    Make one error of all problems found: a single one is itself, several become one with `.problems`.
-
-    >>> print(combine([CycleError("aba"), MissingDependencyError("a", "q")]))
-    2 problems:
-      - cycle: a → b → a (each needs the one before it): take out one of these dependencies
-      - task 'a' depends on 'q', which is no step here: add that step, or take the name out of deps=
-    """
-    flat = [single for problem in problems for single in problem.problems]
+def combine(problems: Iterable[DefinitionError]) -> DefinitionError:
+    """Make one error of all problems found: a single one is itself, several become one with `.problems`."""
+    flat = tuple(single for problem in problems for single in problem.problems)
     if len(flat) == 1:
         return flat[0]
-    lines = [f"{len(flat)} problems:", *(f"  - {problem}" for problem in flat[:_SHOWN])]
-    if len(flat) > _SHOWN:
-        lines.append(f"  and {len(flat) - _SHOWN} more")
-    return DefinitionError("\n".join(lines), flat)
+    more = f"\n  and {len(flat) - _SHOWN} more" if len(flat) > _SHOWN else ""
+    several = DefinitionError("\n  - ".join((f"{len(flat)} problems:", *map(str, flat[:_SHOWN]))) + more)
+    several._problems = flat  # noqa: SLF001  (the only one who sets it)
+    return several
 
 
 def close_matches(name: str, candidates: Iterable[str], most: int = 3) -> tuple[str, ...]:
-    """
-    Find the candidates that `name` may be a misspelling of: within two edits, letter case aside, the closest first.
-
-    Linear in the candidates: ask for the first hundred problems only, no message shows more.
-
-    >>> close_matches("extrct", ["load", "extract"])
-    ('extract',)
-    """
+    """Find what `name` may be a misspelling of: candidates within two edits, letter case aside, the closest first."""
     wanted = name.casefold()
-    letters = set(wanted)
-    found: list[tuple[int, str]] = []
-    for candidate in candidates:
-        other = candidate.casefold()
-        if abs(len(wanted) - len(other)) > _TYPOS or len(letters.symmetric_difference(other)) > 2 * _TYPOS:
-            continue
-        distance = _distance(wanted, other)
-        if distance <= _TYPOS and distance < max(len(wanted), len(other)):  # else nothing is left of the name
-            found.append((distance, candidate))
-    found.sort(key=lambda pair: pair[0])
-    return tuple(dict.fromkeys(candidate for _, candidate in found))[:most]
+    edits = {each: _distance(wanted, each.casefold()) for each in candidates}
+    near = [each for each in edits if edits[each] <= min(_TYPOS, max(len(name), len(each)) - 1)]  # keep a letter
+    return tuple(sorted(near, key=edits.__getitem__)[:most])
 
 
-def _distance(one: str, other: str) -> int:
-    """Edits (insert, delete, replace) from one to the other; any number above `_TYPOS` stands for more."""
+def _distance(one: str, other: str, most: int = _TYPOS) -> int:
+    """Count the edits (insert, delete, replace) from one to the other; any number above `most` stands for more."""
+    if abs(len(one) - len(other)) > most or len(set(one) ^ set(other)) > 2 * most:  # so it is with nearly every name
+        return most + 1
     start = len(commonprefix((one, other)))  # noqa: RUF071  (character by character is what is wanted)
     one, other = one[start:], other[start:]
-    row = list(range(len(other) + 1))
-    for i, letter in enumerate(one, 1):
-        above, row = row, [i]
-        for j, candidate in enumerate(other, 1):
-            row.append(min(above[j] + 1, row[-1] + 1, above[j - 1] + (letter != candidate)))
-        if min(row) > _TYPOS:
-            return _TYPOS + 1
-    return row[-1]
+    if one == other or not most:
+        return int(one != other)
+    return 1 + min(_distance(*pair, most - 1) for pair in ((one[1:], other), (one, other[1:]), (one[1:], other[1:])))
+
+
+def did_you_mean(names: Iterable[str], form: str = "{}") -> str:
+    """Ask whether one of the names was meant, in the given form; of no names, nothing at all."""
+    meant = " or ".join(map(repr, names))
+    return form.format(f"did you mean {meant}?") if meant else ""
 
 
 def expect(what: str, value: object, *types: type) -> None:
@@ -296,10 +240,6 @@ def inert(text: str) -> str:
     return text if text.isprintable() else repr(text)
 
 
-def _listed(names: Sequence[str]) -> str:
+def _listed(names: Sequence[str], show: Callable[[str], str] = repr) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(map(repr, names[:_SHOWN])) + more
-
-
-def _meant(suggestions: Sequence[str]) -> str:
-    return f"; did you mean {' or '.join(map(repr, suggestions))}?" if suggestions else ""
+    return ", ".join(map(show, names[:_SHOWN])) + more
