@@ -15,7 +15,7 @@ from typing import Final
 import attrs
 from pytest_benchmark.fixture import BenchmarkFixture
 
-__all__ = ("MICROSECONDS", "SECONDS", "Bound", "Ratio", "Row", "Side", "Unit", "cpu", "wall")
+__all__ = ("BYTES", "MICROSECONDS", "SECONDS", "Bound", "Ratio", "Row", "Side", "Unit", "cpu", "wall")
 
 Side = Callable[[], float]
 
@@ -30,6 +30,7 @@ class Unit:
 
 MICROSECONDS: Final = Unit("µs", 1e6)
 SECONDS: Final = Unit("s")
+BYTES: Final = Unit("B")
 
 
 @attrs.frozen
@@ -114,10 +115,9 @@ class Ratio:
         unit: Unit = MICROSECONDS,
         bound: Bound | None = None,
         rounds: int = 5,
-        warmup: int = 1,
     ) -> Row:
         """Measure both sides `rounds` times and record the row; costs are divided by `per`."""
-        pairs = self._pairs(baseline[1], subject, rounds, warmup)
+        pairs = self._pairs(baseline[1], subject, rounds)
         factor = unit.factor / per
         scaled = tuple((base * factor, cost * factor) for base, cost in pairs)
         base, cost = min(base for base, _ in scaled), min(cost for _, cost in scaled)
@@ -132,17 +132,20 @@ class Ratio:
         self.rows.append(row)
         return row
 
-    def _pairs(self, baseline: Side, subject: Side, rounds: int, warmup: int) -> list[tuple[float, float]]:
+    def _pairs(self, baseline: Side, subject: Side, rounds: int) -> list[tuple[float, float]]:
         """Take turns: pytest-benchmark counts the rounds, and knows the baseline as what comes before each."""
-        costs: list[list[float]] = []
+        bases, costs = list[float](), list[float]()
 
         def before() -> None:
             gc.collect()
-            costs.append([baseline()])
+            bases.append(baseline())
             gc.collect()
 
-        self.benchmark.pedantic(lambda: costs[-1].append(subject()), setup=before, rounds=rounds, warmup_rounds=warmup)
-        return [(base, cost) for base, cost in costs[-rounds:]]
+        def work() -> None:
+            costs.append(subject())
+
+        self.benchmark.pedantic(work, setup=before, rounds=rounds)  # type: ignore[no-untyped-call]  # has no types
+        return list(zip(bases, costs, strict=True))
 
 
 def cpu(work: Callable[[], object]) -> Side:

@@ -29,7 +29,7 @@ def bench_nodes(ratio: Ratio, shape: str, size: int, backend: str) -> None:
     repeat = max(1, 10_000 // size)
     bare = in_loop(backend, partial(bare_async, made, list(range(size))), made.check, repeat=repeat)
     subject = in_loop(backend, partial(orch.run, made.plan), made.check_run, repeat=repeat)
-    rounds = 10 if size <= 10_000 else 5
+    rounds = 10 if size <= 10_000 else 4
     ratio(
         "P1 nodes", ("bare loop", bare), subject,
         shape=shape, size=size, backend=backend, per=size, bound=BOUND, rounds=rounds,
