@@ -52,8 +52,8 @@ def check_trace(trace: Sequence[Event], run_id: str) -> None:
     assert (first.state, first.path, last.path, last.workflow) == (State.RUNNING, "", "", first.workflow)
     assert last.state.is_final
     assert all(isinstance(event, TaskEvent | LogEvent) for event in between)
-    for path in dict.fromkeys(event.path for event in between if isinstance(event, TaskEvent)):
-        check_task(of(trace, path))
+    for events in by_path(trace).values():
+        check_task(events)
 
 
 def check_task(events: Sequence[TaskEvent]) -> None:
@@ -71,12 +71,13 @@ def check_task(events: Sequence[TaskEvent]) -> None:
 
 def check_records(result: RunResult) -> None:
     """Records, groups and errors say the same as the events."""
+    known = by_path(result.trace)
     for path, record in result.tasks.items():
-        last = of(result.trace, path)[-1]
+        last = known[path][-1]
         assert (record.path, record.name, record.state) == (path, last.name, last.state)
         assert (record.error, record.reason, record.cause) == (last.error, last.reason, last.cause)
         if record.reason is not None:
-            blamed = of(result.trace, str(record.cause))[-1]
+            blamed = known[str(record.cause)][-1]
             assert (blamed.state, blamed.seq < last.seq) == (_BLAMED[record.reason], True)
     failed = [event for event in tasks_of(result.trace) if event.state is State.FAILED]
     assert (result.state is State.FAILED) == bool(failed)
@@ -88,10 +89,13 @@ def check_records(result: RunResult) -> None:
 
 def check_groups(result: RunResult) -> None:
     """A group is as well off as the worst of its tasks."""
+    inside: dict[str, set[State]] = {path: set() for path in result.groups}
+    for path, task in result.tasks.items():
+        for end in (k for k, letter in enumerate(path) if letter == "/"):
+            inside.get(path[:end], set()).add(task.state)
     for path, group in result.groups.items():
-        if path:
-            inside = {task.state for each, task in result.tasks.items() if each.startswith(f"{path}/")}
-            assert group.state is next((state for state in _WORST if state in inside), State.SUCCEEDED), path
+        worst = next((state for state in _WORST if state in inside[path]), State.SUCCEEDED)
+        assert not path or group.state is worst, path
 
 
 def check_causality(plan: Plan, trace: Sequence[Event]) -> None:
@@ -111,6 +115,14 @@ def check_causality(plan: Plan, trace: Sequence[Event]) -> None:
 def tasks_of(trace: Iterable[Event]) -> list[TaskEvent]:
     """The events of tasks."""
     return [event for event in trace if isinstance(event, TaskEvent)]
+
+
+def by_path(trace: Iterable[Event]) -> dict[str, list[TaskEvent]]:
+    """The events of each task."""
+    found: dict[str, list[TaskEvent]] = {}
+    for event in tasks_of(trace):
+        found.setdefault(event.path, []).append(event)
+    return found
 
 
 def of(trace: Iterable[Event], path: str) -> list[TaskEvent]:
