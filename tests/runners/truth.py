@@ -77,14 +77,22 @@ def check_records(result: RunResult) -> None:
         assert (record.path, record.name, record.state) == (path, last.name, last.state)
         assert (record.error, record.reason, record.cause) == (last.error, last.reason, last.cause)
         if record.reason is not None:
-            blamed = known[str(record.cause)][-1]
-            assert (blamed.state, blamed.seq < last.seq) == (_BLAMED[record.reason], True)
+            check_cause(result, known, last)
     failed = [event for event in tasks_of(result.trace) if event.state is State.FAILED]
     assert (result.state is State.FAILED) == bool(failed)
     assert [error for error in result.errors if isinstance(error, Exception)] == [event.error for event in failed]
     check_groups(result)
     assert "\n" not in repr(result)
     assert json.loads(result.to_json())["state"] == result.state.value
+
+
+def check_cause(result: RunResult, known: dict[str, list[TaskEvent]], skipped: TaskEvent) -> None:
+    """Who is blamed for a skip, a task or a group, has failed or was cancelled before it."""
+    cause, state = str(skipped.cause), _BLAMED[str(skipped.reason)]
+    if cause in known:
+        assert (known[cause][-1].state, known[cause][-1].seq < skipped.seq) == (state, True)
+    else:
+        assert result.groups[cause].state is state
 
 
 def check_groups(result: RunResult) -> None:
