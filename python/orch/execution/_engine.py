@@ -20,6 +20,7 @@ from anyio.lowlevel import checkpoint
 
 from orch.errors import InternalError
 from orch.execution._deliver import Delivery
+from orch.execution._failure import is_cancelled
 from orch.execution._lane import Begun, work
 from orch.execution._run import Lane, Run
 from orch.execution._threads import Threads
@@ -83,7 +84,12 @@ async def _conduct(run: Run, options: Options) -> None:
         async with create_task_group() as group:
             run.spawn = lambda: _start(run, group, _spare)
             run.stop_all = group.cancel_scope.cancel
-            await (_with_threads(run, group, options) if run.plan.threaded else _host(run))
+            try:
+                await _host(run, group, options)
+            except BaseException:
+                run.cancel()
+                run.notice()
+                raise
     except BaseExceptionGroup as failures:
         run.interruption = run.interruption or _bare(failures)
     finally:
@@ -92,8 +98,23 @@ async def _conduct(run: Run, options: Options) -> None:
         raise run.interruption
     if run.schedule.is_active():
         raise InternalError(f"run {run.run_id!r} ended with unsettled steps")
-    if run.natively_cancelled():  # and a step swallowed it: the caller is to have it all the same
-        raise run.cancelled_class
+
+
+async def _host(run: Run, group: TaskGroup, options: Options) -> None:
+    """Start the first lane, and with steps for worker threads the desk that looks after these; then only wait.
+
+    No step ever runs in the task of the caller: what cancels that task is none of the steps' doing, and the other
+    way round.
+    """
+    await checkpoint()  # who was cancelled before it begins starts nothing
+    if not run.plan.threaded:
+        run.spread()
+        return  # the task group waits for the lanes
+    settled = Signal()
+    threads = Threads(run, options.threads, lambda begun: _start(run, group, work, begun))
+    group.start_soon(_desk, run, threads, options.grace, settled)
+    run.spread()
+    await settled.wait()
 
 
 def _start(run: Run, group: TaskGroup, lane_of: Callable[..., Any], *args: Begun) -> Lane:
@@ -103,19 +124,11 @@ def _start(run: Run, group: TaskGroup, lane_of: Callable[..., Any], *args: Begun
     return lane
 
 
-async def _host(run: Run) -> None:
-    """Be the first lane. Who was cancelled before it begins starts nothing."""
-    try:
-        await checkpoint()
-    except run.cancelled_class:
-        run.cancel()
-        raise
-    with CancelScope() as scope:
-        await work(run, Lane(scope, host=True))
-
-
 async def _spare(run: Run, lane: Lane) -> None:
     run.starting -= 1
+    run.schedule.breathe()  # a new task: the event loop had its turn
+    if is_cancelled():
+        run.cancel()
     await work(run, lane)
 
 
@@ -130,20 +143,6 @@ def _bare(failures: BaseExceptionGroup[BaseException]) -> BaseException:
     internal = InternalError(f"the engine itself failed: {found!r}")
     internal.__cause__ = failures
     return internal
-
-
-async def _with_threads(run: Run, group: TaskGroup, options: Options) -> None:
-    """Be the host of a run that has steps for worker threads, which a desk on the loop looks after."""
-    threads = Threads(run, options.threads, lambda begun: _start(run, group, work, begun))
-    settled = Signal()
-    group.start_soon(_desk, run, threads, options.grace, settled)
-    try:
-        await _host(run)
-        await settled.wait()
-    except BaseException:
-        run.cancel()
-        run.notice()
-        raise
 
 
 async def _desk(run: Run, threads: Threads, grace: float, settled: Signal) -> None:
@@ -165,4 +164,7 @@ async def _desk(run: Run, threads: Threads, grace: float, settled: Signal) -> No
             await run.room()
             run.spread()
         threads.close()
+        while threads.leaving:
+            await threads.news.wait()
+            threads.news = Signal()
         settled.set()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable
+
+from anyio import current_effective_deadline
 
 from orch.errors import ForeignCancellationError
 from orch.event import TaskEvent
 from orch.policies import FailureStrategy, Strategy
 
-__all__ = ("annotate", "decide", "foreign", "native_cancellations", "unwrapped")
+__all__ = ("annotate", "decide", "foreign", "is_cancelled", "unwrapped")
 
 
 def decide(on_failure: FailureStrategy | Strategy, group: object, event: Callable[[], TaskEvent]) -> FailureStrategy:
@@ -54,11 +55,6 @@ def annotate(error: BaseException, note: str) -> None:
             error.add_note(note)
 
 
-def native_cancellations() -> int:
-    """Return how often the current asyncio task was cancelled by `Task.cancel()`; 0 on other event loops."""
-    asyncio = sys.modules.get("asyncio")
-    try:
-        task = asyncio and asyncio.current_task()
-    except RuntimeError:
-        return 0
-    return task.cancelling() if task is not None else 0
+def is_cancelled() -> bool:
+    """Say whether somebody has cancelled the current task, or a scope around it."""
+    return current_effective_deadline() == float("-inf")

@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Coroutine, Generator
 from contextvars import Context, copy_context
 from typing import Any
 
+from orch.execution._failure import is_cancelled
 from orch.execution._run import BREATHE, IDLE, Lane, Run
 from orch.execution._values import collect
 from orch.plan import COLLECT, IN_PLACE
@@ -128,7 +129,7 @@ async def _slowly(run: Run, lane: Lane, step: int, outcome: list[Any], rest: Awa
         run.react()
     elif run.failed(step, value, lane):
         raise value
-    if lane.struck and run.cancelled_from_outside(lane):  # the step swallowed it; the run does not
+    if lane.struck and not lane.stopped and is_cancelled():  # the step swallowed it; the run does not
         run.cancel()
     lane.struck = False
     await run.room()

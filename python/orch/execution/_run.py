@@ -15,14 +15,14 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import attrs
-from anyio import current_effective_deadline, get_cancelled_exc_class
+from anyio import get_cancelled_exc_class
 from anyio.lowlevel import checkpoint
 
 from orch._core import Schedule
 from orch.context import Context
 from orch.definition import Group
 from orch.event import State, TaskEvent
-from orch.execution._failure import annotate, decide, foreign, native_cancellations, unwrapped
+from orch.execution._failure import annotate, decide, foreign, is_cancelled, unwrapped
 from orch.plan import Plan
 from orch.policies import FailureStrategy
 
@@ -43,7 +43,6 @@ class Lane:
     """One task that takes steps and awaits them in place; `stop` ends the step it is in, and with it the lane."""
 
     handle: _Cancellable | None = None
-    host: bool = False
     stopped: bool = False
     struck: bool = False  # the event loop has thrown something into the step, perhaps a cancellation
 
@@ -82,7 +81,6 @@ class Run:
     abandoned: list[int] = attrs.field(factory=list[int], init=False)
     lanes: dict[int, Lane] = attrs.field(factory=dict[int, Lane], init=False)  # by the step they are suspended in
     interruption: BaseException | None = None
-    cancellations: int = attrs.field(factory=native_cancellations, init=False)  # those of the host before the run
     starting: int = 0
     _burst: int = 1
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
@@ -124,7 +122,7 @@ class Run:
             True if the lane must let the exception pass: it is a cancellation that somebody asked for.
         """
         if isinstance(error, self.cancelled_class):
-            if lane.stopped or self.cancelled_from_outside(lane):
+            if lane.stopped or is_cancelled():
                 if not lane.stopped:
                     self.cancel()
                 self.schedule.cancel(node)
@@ -197,14 +195,6 @@ class Run:
         return TaskEvent(
             self.run_id, len(self.schedule) + 1, time, path, name, State.FAILED, attempt, error=self.errors.get(node)
         )
-
-    def cancelled_from_outside(self, lane: Lane) -> bool:
-        """Say whether somebody cancelled the run: a scope around it, or (asyncio) the task that called it."""
-        return current_effective_deadline() == float("-inf") or (lane.host and self.natively_cancelled())
-
-    def natively_cancelled(self) -> bool:
-        """Say whether the task that called was cancelled by `Task.cancel()` since; asked of that task."""
-        return native_cancellations() > self.cancellations
 
     # -- lanes -----------------------------------------------------------------------------------------------------
 

@@ -54,6 +54,7 @@ class Threads:
         self._lock = threading.Lock()
         self._told: SimpleQueue[bool] = SimpleQueue()
         self._threads: set[threading.Thread] = set()
+        self._gone: set[threading.Thread] = set()
         self._busy: dict[int, threading.Thread] = {}
         self._idle = 0
         run.grow, run.stop_thread, run.notice = self.grow, self.stop, self._arrived
@@ -86,13 +87,20 @@ class Threads:
         self.stopping.clear()
 
     def close(self) -> None:
-        """End the idle threads and wait for them; those in an abandoned body end with it."""
+        """Send the idle threads home; those in an abandoned body end with it."""
         with self._lock:
             self._closed = True
             for _ in range(self._idle):
                 self._told.put(_GO_HOME)
-        for thread in self._threads.difference(self._busy.values()):
-            thread.join()
+
+    @property
+    def leaving(self) -> bool:
+        """Whether some thread, after `close`, is still on its way home."""
+        if self._threads.difference(self._busy.values(), self._gone):
+            return True
+        for thread in self._gone:
+            thread.join()  # it has done its last act: this takes microseconds
+        return False
 
     # -- anywhere --------------------------------------------------------------------------------------------------
 
@@ -131,6 +139,8 @@ class Threads:
             step = self.run.schedule.take(THREAD)
             while step >= 0 or self._park(step):
                 step = self._step(step) if step >= 0 else self.run.schedule.take(THREAD)
+        self._gone.add(threading.current_thread())
+        self.wake()
 
     def _park(self, code: int) -> bool:
         """Wait for work; False: go home. Idleness is on record before the last look, so that no wake-up is lost."""

@@ -36,15 +36,22 @@ def _inner_first(run: Run, scope: int) -> list[int]:
 
 def _value(run: Run, scope: int) -> Any:
     plan = run.plan
+    children = plan.draft.scopes[scope].children
     if plan.kind(scope) == "graph":
-        outputs = (plan.outputs_of(child) for child in plan.draft.scopes[scope].children)
-        return {name: _at(run, at) for each in outputs for name, at in each.items()}
-    return [run.values[plan.draft.exit(child)] for child in plan.draft.scopes[scope].children]
+        return _outputs(run, {name: at for child in children for name, at in plan.outputs_of(child).items()})
+    return [run.values[plan.draft.exit(child)] for child in children]
 
 
-def _at(run: Run, at: tuple[int, int]) -> Any:
-    slot, pick = at
-    return run.values[slot] if pick < 0 else run.values[slot][pick]
+def _outputs(run: Run, places: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
+    """Return what a graph gave, without what failed, was skipped or not kept."""
+    given = {name: at for name, at in places.items() if _has(run, at[0])}
+    return {name: run.values[slot] if pick < 0 else run.values[slot][pick] for name, (slot, pick) in given.items()}
+
+
+def _has(run: Run, slot: int) -> bool:
+    """Say whether there is a value: of a group whatever there is of it, of a task if it succeeded and was kept."""
+    done = run.schedule.state(slot) == State.SUCCEEDED.code
+    return slot in run.plan.draft.joins or (done and slot not in run.released)
 
 
 class RunSource:
@@ -67,13 +74,12 @@ class RunSource:
         return self._run.values[root.children[0]] if root.kind == "task" else _value(self._run, 0)
 
     def outputs(self) -> Mapping[str, Any]:
-        """Return what a graph gave, without what failed, was skipped or not kept."""
-        run = self._run
-        if run.plan.kind(0) != "graph":
+        """Return what a graph gave; nothing for another workflow."""
+        plan = self._run.plan
+        if plan.kind(0) != "graph":
             return {}
-        given = {name: at for name, at in run.plan.outputs.items() if self._has(at[0])}
-        collect(run, (run.plan.draft.joins[slot] for slot, _ in given.values() if slot in run.plan.draft.joins))
-        return {name: _at(run, at) for name, at in given.items()}
+        collect(self._run, (plan.draft.joins[slot] for slot, _ in plan.outputs.values() if slot in plan.draft.joins))
+        return _outputs(self._run, plan.outputs)
 
     def tasks(self) -> Sequence[tuple[str, str]]:
         """List path and name of every task."""
@@ -90,9 +96,6 @@ class RunSource:
     def value_at(self, position: int) -> Any:
         """Return the value of a task that succeeded and was kept."""
         node = self._run.plan.nodes[position]
-        if not self._has(node):
+        if not _has(self._run, node):
             raise LookupError(position)
         return self._run.values[node]
-
-    def _has(self, node: int) -> bool:
-        return self._run.schedule.state(node) == State.SUCCEEDED.code and node not in self._run.released
