@@ -51,8 +51,8 @@ test: build $(VENV)/.group-test
 check: check-format check-lint check-layers check-types check-stub check-rust check-rustdoc check-rust-tests
 
 bench: build $(VENV)/.group-test $(VENV)/.group-bench
+	cargo bench --locked
 	$(PY) -m pytest benches --benchmark-only $(ARGS)
-	$(if $(wildcard orch_core/benches),cargo bench --locked)
 
 clean:
 	rm -rf $(VENV) target dist build .make.lock python/orch/_core.*.so

@@ -71,6 +71,18 @@ def bench_makespan(ratio: Ratio, limit: int, shape: str, backend: str) -> None:
     ratio.record(attrs.evolve(row, baseline="shortest", base=shortest, bound=BOUND, rounds=()))
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def bench_all_at_once(ratio: Ratio, backend: str) -> None:
+    """Without a limit all are asleep together: what does a step cost that waits, beside a task of its own?"""
+    made = chains(1)
+    baseline = in_loop(backend, partial(by_hand, made, STEPS), made.check)
+    subject = in_loop(backend, partial(orch.run, made.plan), made.check_run)
+    ratio(
+        "P7 no limit, CPU", ("task per node", baseline), subject,
+        shape="independent", size=STEPS, backend=backend, per=STEPS, rounds=3,
+    )  # fmt: skip
+
+
 async def by_hand(made: Chains, limit: int) -> list[int]:
     """Sleep with `limit` tasks that share the chains."""
     numbers: list[int] = []

@@ -1,7 +1,7 @@
 """Show where the time of a run goes: `python -m benches.profile_run layered 100000 --backend trio`.
 
-`--plain` takes plain functions in worker threads, `--lower` looks at the making of the plan, `--value` at the first look
-at the value of the result. Without the profiler (`--no-profile`) it is something to run under `perf record -g`.
+`--plain` takes plain functions in worker threads, `--lower` looks at the making of the plan, `--value` at the value of
+the result. Without the profiler (`--no-profile`) it is something to run under `perf record -g`.
 """
 
 import argparse
