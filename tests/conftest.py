@@ -67,8 +67,8 @@ def nothing_blocks(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     with blockbuster_ctx("orch") as blockbuster:
-        # Starting a thread waits until it runs, ending an idle one until it is gone: microseconds, as in anyio and trio.
-        blockbuster.functions["threading.Lock.acquire"].can_block_in("orch/execution/_threads.py", {"grow", "close"})
+        # Starting a thread waits until it runs, ending an idle one until it is gone: microseconds, as anyio and trio do.
+        blockbuster.functions["threading.Lock.acquire"].can_block_in("orch/execution/_threads.py", {"grow", "leaving"})
         yield
 
 
