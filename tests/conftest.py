@@ -67,7 +67,7 @@ def nothing_blocks(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     with blockbuster_ctx("orch") as blockbuster:
-        # Starting a thread waits until it runs, ending an idle one until it is gone: microseconds, as anyio and trio do.
+        # A thread that starts is waited for, and an idle one that ends: microseconds, as in anyio and trio.
         blockbuster.functions["threading.Lock.acquire"].can_block_in("orch/execution/_threads.py", {"grow", "leaving"})
         yield
 

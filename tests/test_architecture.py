@@ -19,7 +19,7 @@ EXTRAS = {"anyio._backends._trio", "dask", "daft", "opentelemetry", "pydantic", 
 MOST_LINES = 4_000
 LONGEST_FUNCTION = 25  # lines of its body without the docstring; 6 to 12 are the rule
 HOT_PATH = {  # function -> why it is in one piece
-    "orch.execution._lane._walk": "every step of every run passes it, so it calls nothing of ours that a step can do without",
+    "orch.execution._lane._walk": "every step of every run passes it, so it calls nothing it can do without",
 }
 
 
