@@ -243,11 +243,12 @@ def test_a_name_further_out_does_not_make_an_inner_one_ambiguous() -> None:
     assert run(Graph(constant("outer", name="x"), inner))["reader"] == "inner"
 
 
-def test_a_group_that_offers_what_a_step_gives_is_ambiguous_too() -> None:
-    graph = Graph(constant(1, name="x"), Parallel(constant(2, name="x"), name="group"), reader)
-
-    with pytest.raises(DefinitionError, match=r"'x' is ambiguous, it could mean 'x' or 'group/x'"):
-        compile(graph)
+def test_a_step_of_the_graph_itself_wins_over_what_a_group_in_it_offers() -> None:
+    for steps in ([constant(1, name="x"), Parallel(constant(2, name="x"), name="group")],
+                  [Parallel(constant(2, name="x"), name="group"), constant(1, name="x")]):  # fmt: skip
+        assert run(Graph(*steps, reader))["reader"] == 1
+        assert after(Graph(reader, *steps))["reader"] == ["x"]
+        assert run(Sequence(*steps, constant("piped"), reader))["reader"] == 1
 
 
 def test_inside_such_a_group_its_own_names_come_first() -> None:
