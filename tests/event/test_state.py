@@ -1,6 +1,7 @@
 import pytest
 
-from orch.event import STATES, TRANSITIONS, State
+from orch.event import STATES, State
+from orch.event._state import TRANSITIONS
 
 FINAL = {State.SUCCEEDED, State.FAILED, State.SKIPPED, State.CANCELLED, State.COMPENSATED}
 

@@ -1,7 +1,5 @@
 """Facts about a run, and who is told them."""
 
-from __future__ import annotations
-
 from orch.event._bus import EventBus, Subscription, event_bus, subscriptions
 from orch.event._state import STATES, TRANSITIONS, State
 from orch.event._types import Event, LogEvent, RunEvent, TaskEvent

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import attrs
 
 from orch.event import State, TaskEvent
-from orch.event._sealed import sealed
+from orch.event._types import sealed
 from orch.event._text import brief
 
 if TYPE_CHECKING:
