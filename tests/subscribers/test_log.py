@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from orch.event import Event, LogEvent, RunEvent, State, TaskEvent
 from orch.subscribers import log
-from orch.subscribers._log import line
+from orch.subscribers._lines import line
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SKIPPED = TaskEvent("run", 2, NOON, "g/b", "b", State.SKIPPED, reason="upstream_failed", cause="g/a")
