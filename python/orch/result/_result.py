@@ -1,48 +1,47 @@
-"""
-`RunResult`: the truth about a run, worked out when somebody asks.
-
-A result is made in microseconds whatever the size of the run. It holds a `Source`, which reads what the run has
-recorded, and keeps what it has once asked it for.
-"""
-
-from __future__ import annotations
+"""`RunResult`: the truth about a run, made in microseconds at any size and worked out when somebody asks."""
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple, Protocol
 
 import attrs
 
 from orch.errors import WorkflowError
-from orch.event import State
-from orch.result import _report
-from orch.result._lookup import Index, Tasks
-from orch.result._source import Known
-from orch.result._state import TaskRecord, fold, fold_groups, seconds
+from orch.event import Event, State
+from orch.result._report import plain, to_html
+from orch.result._state import GroupRecord, GroupShape, TaskRecord, Tasks, Timed, fold_groups
 
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-    from datetime import datetime
 
-    from orch.event import Event
-    from orch.result._source import Source
-    from orch.result._state import GroupRecord
+class Source(Protocol):
+    """What a run has recorded. A result asks when it is asked itself, and keeps the answers that are costly."""
+
+    def trace(self) -> Sequence[Event]: ...
+    def value(self) -> Any: ...  # of a workflow that failed, what there is of it: None for each missing step
+    def outputs(self) -> Mapping[str, Any]: ...  # those of a graph that there are; empty if it is something else
+    def tasks(self) -> Sequence[tuple[str, str]]: ...  # path and name of each in definition order
+    def groups(self) -> Iterable[GroupShape]: ...  # each before the groups in it, the workflow itself included
+    def value_at(self, position: int) -> Any: ...  # of `tasks()`; LookupError if it has none or it was released
+
+
+class _Known(NamedTuple):
+    """What of a `Source` a pickled result still needs; the rest of it has been asked already."""
+
+    places: Sequence[tuple[str, str]]
+    values: Mapping[int, Any]
+
+    def tasks(self) -> Sequence[tuple[str, str]]:
+        return self.places
+
+    def value_at(self, position: int) -> Any:
+        return self.values[position]
 
 
 @attrs.frozen(eq=False, repr=False, slots=False)
-class RunResult:
-    """
-    What is known about a run.
-
-    Attributes:
-        run_id: The run.
-        name: The name of the workflow.
-        state: Where the run stands: FAILED if and only if something failed.
-        errors: What its tasks raised at last, in order of time.
-        context: The context the run worked on.
-        started: When it began, in UTC, aware.
-        finished: When it ended.
-    """
+class RunResult(Timed):
+    """What is known about a run: it is FAILED if and only if something failed; `errors` are in order of time."""
 
     run_id: str
     name: str
@@ -53,11 +52,6 @@ class RunResult:
     started: datetime | None = None
     finished: datetime | None = None
     _abandoned: tuple[str, ...] = ()
-
-    @property
-    def duration(self) -> float | None:
-        """Seconds from begin to end."""
-        return seconds(self.started, self.finished)
 
     @cached_property
     def value(self) -> Any:
@@ -75,11 +69,9 @@ class RunResult:
         return self._source.trace()
 
     @cached_property
-    def tasks(self) -> Mapping[str, TaskRecord]:
+    def tasks(self) -> Tasks:
         """The record of each task by path, in definition order; a lookup also takes a name that is unique."""
-        known = fold(self.trace)
-        records = (known.get(path) or TaskRecord(path, name) for path, name in self._index.tasks)
-        return Tasks({record.path: record for record in records}, self._index)
+        return Tasks(self._source.tasks(), lambda: self.trace)
 
     @cached_property
     def groups(self) -> Mapping[str, GroupRecord]:
@@ -94,61 +86,36 @@ class RunResult:
         """The tasks whose functions were still running in a thread when the run's grace was over."""
         return tuple(self.tasks[path] for path in self._abandoned)
 
-    @cached_property
-    def _index(self) -> Index:
-        return Index(self._source.tasks())
-
     def __getitem__(self, name: str) -> Any:
-        """
-        The graph's output of this name, else the value of the task at this path, else of the task with this name.
-
-        Raises:
-            KeyError: There is none, or it has no value, or several tasks have the name.
-        """
+        """The graph's output of this name, else the value of the task at this path, else of the one of this name."""
         if name in self.outputs:
             return self.outputs[name]
-        position = self._index.find(name, self.outputs)
+        position = self.tasks.find(name, self.outputs)
         try:
             return self._source.value_at(position)
         except LookupError:
-            raise KeyError(f"task {name!r} has no value: {self._fate(name)}") from None
-
-    def _fate(self, name: str) -> str:
-        state = self.tasks[name].state
-        return "it was not kept" if state is State.SUCCEEDED else f"it is {state.value}"
+            state = self.tasks[name].state
+            fate = "was not kept" if state is State.SUCCEEDED else f"is {state.value}"
+            raise KeyError(f"task {name!r} has no value: it {fate}") from None
 
     def __contains__(self, name: object) -> bool:
-        try:
+        with suppress(KeyError):
             self[name]  # type: ignore[index]  # any key may be asked for
-        except KeyError:
-            return False
-        return True
+            return True
+        return False
 
     def raise_for_failure(self) -> None:
-        """
-        Do nothing if the run did not fail.
-
-        Raises:
-            WorkflowError: It failed; the exceptions are `errors`, `.result` is this result.
-        """
+        """Raise a `WorkflowError` of `errors`, `.result` being this result, if the run failed."""
         if self.state is State.FAILED:
             errors = [error for error in self.errors if isinstance(error, Exception)]
             raise WorkflowError(f"workflow {self.name!r} failed", errors, self)
 
     def report(self) -> dict[str, Any]:
-        """
-        Everything but the trace as plain data, which JSON can hold.
-
-        Values of JSON's own types are copied, up to 10 000 lists and mappings and 32 levels each; any other is given by
-        its `repr`, cut to 200 characters. Errors are given by type and message.
-        """
+        """Everything but the trace, as data that JSON can hold: what it has no type for is told in words, and cut."""
         facts = ("run_id", "name", "state", "started", "finished", "duration", "value", "outputs")
-        return {
-            **{name: _report.plain(getattr(self, name)) for name in facts},
-            "errors": [_report.plain(error) for error in self.errors],
-            "tasks": [_report.plain_record(task) for task in self.tasks.values()],
-            "groups": [_report.plain_record(group) for group in self.groups.values()],
-        }
+        lists = {"errors": self.errors, "tasks": self.tasks.values(), "groups": self.groups.values()}
+        told = {name: plain(getattr(self, name)) for name in facts}
+        return told | {name: list(map(plain, things)) for name, things in lists.items()}
 
     def to_json(self, *, indent: int | None = None) -> str:
         """The report as JSON, in ASCII."""
@@ -160,19 +127,18 @@ class RunResult:
         return f"<RunResult {self.name!r} {self.state.value}{took}{errors}, run {self.run_id!r}>"
 
     def _repr_html_(self) -> str:
-        """Tell notebooks: a table of the tasks."""
-        return _report.to_html(repr(self)[1:-1], self.tasks)
+        return to_html(repr(self)[1:-1], self.tasks)
 
-    def _repr_mimebundle_(
-        self, include: Collection[str] | None = None, exclude: Collection[str] | None = None
-    ) -> dict[str, str]:
-        """Tell notebooks: text and HTML, or those of them they ask for."""
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         forms = {"text/plain": self.__repr__, "text/html": self._repr_html_}
         wanted = set(include or forms).difference(exclude or ())
         return {kind: form() for kind, form in forms.items() if kind in wanted}
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle and copy what is known, not the run it is read from; records are folded again when asked for."""
-        state = {field.name: getattr(self, field.name) for field in attrs.fields(RunResult)}
-        known = Known(self._index.tasks, self._source.groups(), self._source.value_at)
-        return state | {"_source": known, "value": self.value, "outputs": self.outputs, "trace": tuple(self.trace)}
+        places, values = self._source.tasks(), dict[int, Any]()
+        for position in range(len(places)):
+            with suppress(LookupError):
+                values[position] = self._source.value_at(position)
+        state = {name: getattr(self, name) for name in (*attrs.fields_dict(RunResult), "value", "outputs", "groups")}
+        return state | {"trace": tuple(self.trace), "_source": _Known(tuple(places), values)}

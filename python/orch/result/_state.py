@@ -1,48 +1,36 @@
-"""
-The reducer: from the events of a run to what is known about its tasks and groups.
+"""From the events of a run to what is known about its tasks and groups: whoever asks gets this fold of them."""
 
-Everything that says where a task stands (the result, its report, progress) is this fold over the same events.
-"""
-
-from __future__ import annotations
-
-from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import attrs
 
-from orch.event import State, TaskEvent
-from orch.event._types import sealed
+from orch.errors import close_matches
+from orch.event import Event, State, TaskEvent
 from orch.event._text import brief
+from orch.event._types import sealed
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from datetime import datetime
 
-    from orch.event import Event
+class Timed:
+    """What has a begin and an end."""
 
-    _Failure = tuple[datetime | None, BaseException | None]
+    __slots__ = ()
+    started: datetime | None
+    finished: datetime | None
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds from begin to end; None if one of them is missing."""
+        return (self.finished - self.started).total_seconds() if self.started and self.finished else None
 
 
 @sealed
 @attrs.frozen(weakref_slot=False)
-class TaskRecord:
-    """
-    What is known about one task of a run.
-
-    Attributes:
-        path: Which task: the names of the groups around it and its own, joined by `/`.
-        name: Its name.
-        state: Where it stands.
-        value: What it returned; None unless it succeeded and its value was kept.
-        error: What it raised last.
-        attempts: How often it was begun.
-        started: When it was begun first.
-        finished: When it was settled.
-        reason: Why it was skipped: `"upstream_failed"`, `"upstream_cancelled"` or `"aborted"`.
-        cause: The path of the task that is to blame for a skip.
-        cached: Whether the value comes from a cache.
-    """
+class TaskRecord(Timed):
+    """What is known about a task of a run: `value` and `error` of its last attempt, `reason` and `cause` of a skip."""
 
     path: str
     name: str
@@ -56,25 +44,10 @@ class TaskRecord:
     cause: str | None = None
     cached: bool = False
 
-    @property
-    def duration(self) -> float | None:
-        """Seconds from its first start until it was settled; None if it never ran or is not settled."""
-        return seconds(self.started, self.finished)
-
 
 @attrs.frozen
-class GroupRecord:
-    """
-    What is known about one group of a run, derived from its tasks.
-
-    Attributes:
-        path: Which group; `""` is the workflow itself.
-        kind: `"sequence"`, `"parallel"` or `"graph"`.
-        state: Where it stands: the worst outcome among its tasks once all of them are settled.
-        started: When its first task was begun.
-        finished: When its last task was settled.
-        error: What failed first in it.
-    """
+class GroupRecord(Timed):
+    """What its tasks say about a group: `error` is that of the first to fail. The path `""` is the workflow itself."""
 
     path: str
     kind: str
@@ -82,11 +55,6 @@ class GroupRecord:
     started: datetime | None = None
     finished: datetime | None = None
     error: BaseException | None = attrs.field(default=None, repr=brief)
-
-    @property
-    def duration(self) -> float | None:
-        """Seconds from the start of its first task until its last one was settled."""
-        return seconds(self.started, self.finished)
 
 
 class GroupShape(NamedTuple):
@@ -98,23 +66,15 @@ class GroupShape(NamedTuple):
     stop: int
 
 
-def seconds(started: datetime | None, finished: datetime | None) -> float | None:
-    """The time between both in seconds, if there are both."""
-    return None if started is None or finished is None else (finished - started).total_seconds()
-
-
 def advance(record: TaskRecord, event: TaskEvent) -> TaskRecord:
     """The record after the event. Pure, and total: an order of states that cannot be is recorded as it came."""
-    state = event.state
-    started, finished, attempts = record.started, record.finished, record.attempts
-    if state is State.COMPENSATED:  # what the task did stays what it did
-        return attrs.evolve(record, state=state)
-    if state is State.RUNNING:
-        started, attempts = started or event.time, max(attempts, event.attempt)
-    if state.is_final:
-        finished = event.time
+    if event.state is State.COMPENSATED:  # what the task did stays what it did
+        return attrs.evolve(record, state=event.state)
+    attempts = max(record.attempts, event.attempt)
+    started = record.started or (event.time if event.state is State.RUNNING else None)
+    finished = event.time if event.state.is_final else record.finished
     facts = event.value, event.error, attempts, started, finished, event.reason, event.cause, event.cached
-    return TaskRecord(record.path, record.name, state, *facts)
+    return TaskRecord(record.path, record.name, event.state, *facts)
 
 
 def fold(events: Iterable[Event]) -> dict[str, TaskRecord]:
@@ -127,66 +87,90 @@ def fold(events: Iterable[Event]) -> dict[str, TaskRecord]:
     return records
 
 
+class Tasks(Mapping[str, TaskRecord]):
+    """Records by path in definition order, or by a name that is unique; the trace is read when one is asked for."""
+
+    def __init__(self, places: Sequence[tuple[str, str]], trace: Callable[[], Iterable[Event]]) -> None:
+        self._places = places
+        self._trace = trace
+        self._positions: dict[str, int] = {}  # by path, else by name; -1 for a name that several tasks have
+        for position, (_, name) in enumerate(places):
+            self._positions[name] = -1 if name in self._positions else position
+        self._positions |= {path: position for position, (path, _) in enumerate(places)}
+
+    @cached_property
+    def _records(self) -> list[TaskRecord]:
+        known = fold(self._trace())
+        return [known.get(path) or TaskRecord(path, name) for path, name in self._places]
+
+    def __getitem__(self, key: str) -> TaskRecord:
+        return self._records[self.find(key)]
+
+    def __iter__(self) -> Iterator[str]:
+        return (path for path, _ in self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __repr__(self) -> str:
+        return f"<records of {len(self)} tasks>"
+
+    def find(self, key: str, others: Iterable[str] = ()) -> int:
+        """The position of a task; `others` are names that would have been found elsewhere. KeyError: none, several."""
+        position = self._positions.get(key)
+        if position is None:
+            meant = " or ".join(map(repr, close_matches(str(key), (*others, *self._positions))))
+            raise KeyError(f"nothing is called {key!r}" + (f", did you mean {meant}?" if meant else ""))
+        if position < 0:
+            paths = [path for path, name in self._places if name == key]
+            raise KeyError(f"{len(paths)} tasks are named {key!r}, ask by path: {brief(paths)}")
+        return position
+
+
+class _Tally(NamedTuple):
+    """What some tasks come to."""
+
+    states: frozenset[State]
+    started: datetime | None
+    finished: datetime | None
+    failed: TaskRecord | None  # the first to fail
+
+
 def fold_groups(shapes: Iterable[GroupShape], tasks: Sequence[TaskRecord]) -> dict[str, GroupRecord]:
+    """The records of groups, given each before those in it, from the records of all tasks; linear at any depth.
+
+    From the last group to the first, the tallies of what is in a group become one that stands where the group starts
+    and reaches to its end: the group around it meets only that.
     """
-    The records of groups from those of their tasks, by path; linear, however deep they nest.
-
-    Args:
-        shapes: The groups, each before the groups in it.
-        tasks: All tasks in definition order.
-    """
-    tallies = [_Tally(shape) for shape in shapes]
-    _count([tally for tally in tallies if tally.shape.start < tally.shape.stop], tasks)
-    return {tally.shape.path: tally.record() for tally in tallies}
-
-
-def _count(tallies: list[_Tally], tasks: Sequence[TaskRecord]) -> None:
-    """Count each task in the innermost group around it, and each group, when it ends, in the one around it."""
-    coming, around = tallies[::-1], list[_Tally]()
-    for position, task in enumerate(tasks):
-        while around and around[-1].shape.stop <= position:
-            _close(around)
-        while coming and coming[-1].shape.start <= position:
-            around.append(coming.pop())
-        if around:
-            failed = (task.finished, task.error) if task.state is State.FAILED else None
-            around[-1].add({task.state}, task.started, task.finished, failed)
-    while around:
-        _close(around)
+    tallies = [
+        _Tally(frozenset({task.state}), task.started, task.finished, task if task.state is State.FAILED else None)
+        for task in tasks
+    ]
+    ends, records = list(range(1, len(tasks) + 1)), dict[str, GroupRecord]()
+    for path, kind, start, stop in reversed(list(shapes)):
+        inside, position = list[_Tally](), start
+        while position < stop:
+            inside.append(tallies[position])
+            position = ends[position]
+        tally = _merged(inside)
+        if inside:
+            tallies[start], ends[start] = tally, stop
+        state = group_state(tally.states)
+        error = tally.failed.error if tally.failed else None
+        records[path] = GroupRecord(path, kind, state, tally.started, tally.finished if state.is_final else None, error)
+    return dict(reversed(records.items()))
 
 
-def _close(around: list[_Tally]) -> None:
-    tally = around.pop()
-    if around:
-        around[-1].add(tally.states, tally.started, tally.finished, tally.failed)
+def _merged(tallies: Sequence[_Tally]) -> _Tally:
+    return _Tally(
+        frozenset[State]().union(*(each.states for each in tallies)),
+        min((each.started for each in tallies if each.started), default=None),
+        max((each.finished for each in tallies if each.finished), default=None),
+        min((each.failed for each in tallies if each.failed), key=attrgetter("finished"), default=None),
+    )
 
 
-class _Tally:
-    """What is known so far about a group: its states, its times, and when and by what it failed first."""
-
-    def __init__(self, shape: GroupShape) -> None:
-        self.shape = shape
-        self.states: set[State] = set()
-        self.started: datetime | None = None
-        self.finished: datetime | None = None
-        self.failed: _Failure | None = None
-
-    def add(
-        self, states: set[State], started: datetime | None, finished: datetime | None, failed: _Failure | None
-    ) -> None:
-        self.states |= states
-        self.started = min(filter(None, (self.started, started)), default=None)
-        self.finished = max(filter(None, (self.finished, finished)), default=None)
-        self.failed = min(filter(None, (self.failed, failed)), key=itemgetter(0), default=None)
-
-    def record(self) -> GroupRecord:
-        state = group_state(self.states)
-        finished = self.finished if state.is_final else None
-        error = self.failed[1] if self.failed else None
-        return GroupRecord(self.shape.path, self.shape.kind, state, self.started, finished, error)
-
-
-def group_state(states: set[State]) -> State:
+def group_state(states: Collection[State]) -> State:
     """The state of a group whose tasks are in these states: if all are settled, the worst."""
     if all(state.is_final for state in states):
         worst = (State.FAILED, State.CANCELLED, State.SKIPPED)
