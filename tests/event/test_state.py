@@ -1,7 +1,6 @@
 import pytest
 
-from orch.event import STATES, State
-from orch.event._state import TRANSITIONS
+from orch.event import STATES, TRANSITIONS, State
 
 FINAL = {State.SUCCEEDED, State.FAILED, State.SKIPPED, State.CANCELLED, State.COMPENSATED}
 

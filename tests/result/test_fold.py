@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orch.event import Event, LogEvent, State, TaskEvent
-from orch.event._state import TRANSITIONS
+from orch.event import TRANSITIONS, Event, LogEvent, State, TaskEvent
 from orch.result import GroupShape, TaskRecord, advance, fold
 from orch.result._state import fold_groups, group_state
 from tests.result.told import NOON, at, run_event, task_event
