@@ -16,9 +16,10 @@ import attrs
 from anyio import CancelScope, create_task_group, current_time, move_on_at
 from anyio import Event as Signal
 from anyio.abc import TaskGroup
-from anyio.lowlevel import checkpoint
+from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from orch.errors import InternalError
+from orch.event import State
 from orch.execution._deliver import Delivery
 from orch.execution._failure import is_cancelled
 from orch.execution._lane import Begun, work
@@ -51,7 +52,8 @@ async def execute(run: Run, options: Options) -> None:
         return
 
     def give_up(error: Exception) -> None:
-        run.interruption = run.interruption or error
+        if run.interruption is None:
+            run.interruption = error
         run.cancel()
         run.stop_all()
 
@@ -98,6 +100,8 @@ async def _conduct(run: Run, options: Options) -> None:
         raise run.interruption
     if run.schedule.is_active():
         raise InternalError(f"run {run.run_id!r} ended with unsettled steps")
+    if run.state is State.CANCELLED:  # trio leaves a task group as if nothing had been
+        await checkpoint_if_cancelled()
 
 
 async def _host(run: Run, group: TaskGroup, options: Options) -> None:

@@ -11,7 +11,7 @@ from orch.errors import ForeignCancellationError
 from orch.event import TaskEvent
 from orch.policies import FailureStrategy, Strategy
 
-__all__ = ("annotate", "decide", "foreign", "is_cancelled", "unwrapped")
+__all__ = ("annotate", "decide", "foreign", "is_cancelled", "unwrapped", "without_cancellation")
 
 
 def decide(on_failure: FailureStrategy | Strategy, group: object, event: Callable[[], TaskEvent]) -> FailureStrategy:
@@ -38,6 +38,14 @@ def unwrapped(error: Exception) -> Exception:
     cause = error.__cause__
     made = type(error) is RuntimeError and str(error).endswith(("raised StopIteration", "raised StopAsyncIteration"))
     return cause if made and isinstance(cause, StopIteration | StopAsyncIteration) else error
+
+
+def without_cancellation(error: BaseException, cancelled: type[BaseException]) -> BaseException:
+    """Return what else a group holds that came out of a cancelled task group, as trio has it."""
+    if isinstance(error, BaseExceptionGroup) and not isinstance(error, Exception):
+        _, rest = error.split(cancelled)
+        return error.exceptions[0] if rest is None else rest
+    return error
 
 
 def foreign(error: BaseException) -> ForeignCancellationError:

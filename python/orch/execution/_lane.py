@@ -18,7 +18,6 @@ from collections.abc import Awaitable, Coroutine, Generator
 from contextvars import Context, copy_context
 from typing import Any
 
-from orch.execution._failure import is_cancelled
 from orch.execution._run import BREATHE, IDLE, Lane, Run
 from orch.execution._values import collect
 from orch.plan import COLLECT, IN_PLACE
@@ -49,7 +48,7 @@ def _body(outcome: list[Any]) -> Body:
 
 
 @types.coroutine
-def _drive(lane: Lane, outcome: list[Any], body: Body, context: Context, pending: Any) -> Generator[Any, Any, Any]:
+def _drive(body: Body, outcome: list[Any], context: Context, pending: Any) -> Generator[Any, Any, Any]:
     """Go on with a coroutine that wants to yield `pending` to the event loop, until it has ended; return the signal."""
     while pending is not _DONE and pending is not _FAILED:
         try:
@@ -59,7 +58,6 @@ def _drive(lane: Lane, outcome: list[Any], body: Body, context: Context, pending
             context.run(body.close)
             raise
         except BaseException as error:  # noqa: BLE001 (all of it belongs to the coroutine)
-            lane.struck = True
             pending = context.run(body.throw, error)
         else:
             pending = context.run(body.send, answer)
@@ -87,9 +85,7 @@ async def _walk(run: Run, lane: Lane, begun: Begun | None) -> None:  # noqa: C90
     send(None)
     if begun is not None:
         step, coroutine, context = begun
-        if not await _slowly(
-            run, lane, step, outcome, _drive(lane, outcome, body, context, context.run(send, coroutine))
-        ):
+        if not await _slowly(run, lane, step, outcome, _drive(body, outcome, context, context.run(send, coroutine))):
             return
     step = take()
     while True:
@@ -111,7 +107,7 @@ async def _walk(run: Run, lane: Lane, begun: Begun | None) -> None:  # noqa: C90
         if signal is _DONE:
             values[step] = outcome[0]
             step = done_take(step)
-        elif await _slowly(run, lane, step, outcome, _drive(lane, outcome, body, context, signal)):
+        elif await _slowly(run, lane, step, outcome, _drive(body, outcome, context, signal)):
             step = take()
         else:
             return
@@ -123,15 +119,15 @@ async def _slowly(run: Run, lane: Lane, step: int, outcome: list[Any], rest: Awa
     signal = await rest
     run.exit(step)
     value, outcome[0] = outcome[0], None
-    if signal is _DONE:
+    if signal is _DONE:  # what came first counts: here the result, below the cancellation
         run.values[step] = value
         run.schedule.done(step)
         run.react()
-    elif run.failed(step, value, lane):
-        raise value
-    if lane.struck and not lane.stopped and is_cancelled():  # the step swallowed it; the run does not
-        run.cancel()
-    lane.struck = False
+        run.check(lane)
+    else:
+        run.check(lane)
+        if run.failed(step, value, lane):
+            raise value
     await run.room()
     return not lane.stopped
 

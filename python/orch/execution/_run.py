@@ -22,7 +22,7 @@ from orch._core import Schedule
 from orch.context import Context
 from orch.definition import Group
 from orch.event import State, TaskEvent
-from orch.execution._failure import annotate, decide, foreign, is_cancelled, unwrapped
+from orch.execution._failure import annotate, decide, foreign, is_cancelled, unwrapped, without_cancellation
 from orch.plan import Plan
 from orch.policies import FailureStrategy
 
@@ -44,7 +44,6 @@ class Lane:
 
     handle: _Cancellable | None = None
     stopped: bool = False
-    struck: bool = False  # the event loop has thrown something into the step, perhaps a cancellation
 
     def stop(self) -> None:
         """Cancel the step this lane is in; harmless when repeated."""
@@ -121,6 +120,7 @@ class Run:
         Returns:
             True if the lane must let the exception pass: it is a cancellation that somebody asked for.
         """
+        error = without_cancellation(error, self.cancelled_class)
         if isinstance(error, self.cancelled_class):
             if lane.stopped or is_cancelled():
                 if not lane.stopped:
@@ -144,7 +144,8 @@ class Run:
 
     def interrupt(self, node: int, error: BaseException) -> None:
         """Let KeyboardInterrupt, SystemExit and their like end the whole run; they surface bare when it is settled."""
-        self.interruption = self.interruption or error
+        if self.interruption is None:
+            self.interruption = error
         self.errors[node] = error
         self.cancel()
         self.schedule.cancel(node)
@@ -208,6 +209,11 @@ class Run:
         """The step has ended, after the event loop had control."""
         del self.lanes[node]
         self.schedule.breathe()
+
+    def check(self, lane: Lane) -> None:
+        """Take note of a cancellation from outside, whatever the step has made of it."""
+        if not lane.stopped and is_cancelled():
+            self.cancel()
 
     def spread(self) -> None:
         """Start spare lanes and threads while steps are ready and nobody is there to take them.

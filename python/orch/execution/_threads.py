@@ -26,6 +26,7 @@ from anyio._core._eventloop import claim_worker_thread, set_current_async_librar
 from anyio.lowlevel import current_token
 
 from orch.event import State
+from orch.execution._failure import foreign
 from orch.execution._lane import Begun, arguments, awaited
 from orch.execution._run import IDLE, LOOP, REACT, THREAD, Lane, Run
 
@@ -191,6 +192,8 @@ class Threads:
 
     def _failed(self, step: int, error: BaseException) -> None:
         run = self.run
+        if isinstance(error, run.cancelled_class):  # nobody can cancel a thread
+            error = foreign(error)
         if step in run.abandoned:
             _logger.warning("task %r failed after it was abandoned", run.plan.path(step), exc_info=error)
         elif isinstance(error, Exception):

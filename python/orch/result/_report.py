@@ -50,7 +50,7 @@ def to_html(headline: str, tasks: Mapping[str, TaskRecord]) -> str:
     rows = [_row("th", "task", "state", "attempts", "seconds", "error")]
     for task in islice(tasks.values(), MAX_ROWS):
         duration = "" if task.duration is None else f"{task.duration:.3f}"
-        trouble = describe(task.error) if task.error else task.reason or ""
+        trouble = task.reason or "" if task.error is None else describe(task.error)
         rows.append(_row("td", task.path, task.state.value, str(task.attempts), duration, trouble))
     more = f"<p>and {len(tasks) - MAX_ROWS} more</p>" if len(tasks) > MAX_ROWS else ""
     return f"<p>{escape(inert(headline))}</p><table>{''.join(rows)}</table>{more}"
