@@ -116,7 +116,7 @@ class Context(Generic[T]):
     def _bind(
         self, run_id: str, trace: Callable[[], Sequence[Any]] = tuple, completed: Callable[[], Sequence[str]] = tuple
     ) -> Context[T]:
-        """Make the context of one run: `trace` gives its events, `completed` the paths of succeeded steps, when asked."""
+        """Make the context of one run: `trace` gives its events, `completed` the paths of succeeded steps."""
         bound = self._view(None, 0, None)
         vars(bound).update(run_id=run_id, _trace=trace, _completed=completed)
         return bound

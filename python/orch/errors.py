@@ -229,8 +229,8 @@ def did_you_mean(names: Iterable[str], form: str = "{}") -> str:
 
 
 def expect(what: str, value: object, *types: type) -> None:
-    """Raise a TypeError that says what was expected and found, unless the value is of one of the types."""
-    if not isinstance(value, types):
+    """Raise a TypeError of what was expected and found unless the value is of one of the types; a bool is no int."""
+    if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
         expected = " or ".join("None" if each is NoneType else each.__name__ for each in types)
         raise TypeError(f"{what}: expected {expected}, found {type(value).__name__} ({value!r:.100})")
 

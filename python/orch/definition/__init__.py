@@ -1,20 +1,7 @@
 """Definitions: what is to be run, as inert values. No method here runs anything or does I/O."""
 
-from orch.definition._graph import Graph
-from orch.definition._group import Group, Parallel, Sequence
+from orch.definition._group import Graph, Group, Parallel, Sequence
 from orch.definition._signature import EMPTY, Parameter, Signature
-from orch.definition._task import Task, TaskOptions, Workflow, task
+from orch.definition._task import Task, Workflow, task
 
-__all__ = (
-    "EMPTY",
-    "Graph",
-    "Group",
-    "Parallel",
-    "Parameter",
-    "Sequence",
-    "Signature",
-    "Task",
-    "TaskOptions",
-    "Workflow",
-    "task",
-)
+__all__ = ("EMPTY", "Graph", "Group", "Parallel", "Parameter", "Sequence", "Signature", "Task", "Workflow", "task")

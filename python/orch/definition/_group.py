@@ -1,27 +1,26 @@
-"""Groups: workflows made of workflows. `Sequence` and `Parallel` are here, `Graph` has a page of its own."""
+"""Groups: workflows made of workflows. What the steps of a `Graph` are wired to is found when the plan is made."""
 
 from __future__ import annotations
 
 import functools
 import inspect
+import unicodedata
 from collections.abc import Callable, Iterable
 from types import NoneType
 from typing import Any, ClassVar, Literal
 
 from attrs import field, frozen
 
-from orch.definition._task import Task, Workflow, same
-from orch.errors import DefinitionError, combine, expect
+from orch.definition._task import Task, Workflow, workflow_of
+from orch.errors import DuplicateNameError, combine, expect
 from orch.policies import FailureStrategy, Strategy
 
-__all__ = ("Group", "Parallel", "Sequence")
+__all__ = ("Graph", "Group", "Parallel", "Sequence")
 
 Step = Workflow | Callable[..., Any]
 
 
-def _check_limit(_group: Any, _field: Any, limit: Any) -> None:
-    if isinstance(limit, bool):
-        raise TypeError(f"limit: expected int or None, found {limit}")
+def _check_limit(_group: Any, _field: Any, limit: int | None) -> None:
     expect("limit", limit, int, NoneType)
     if limit is not None and limit < 1:
         raise ValueError(f"limit: expected at least 1, found {limit}")
@@ -29,18 +28,13 @@ def _check_limit(_group: Any, _field: Any, limit: Any) -> None:
 
 @frozen(init=False, eq=False, repr=False)
 class Group(Workflow):
-    """
-    What `Sequence`, `Parallel` and `Graph` have in common. A group in which a step failed is failed once it settles.
+    """What `Sequence`, `Parallel` and `Graph` have in common. A group in which a step failed is failed once it settles.
 
     Args:
         *steps: Workflows, or callables, of which tasks are made; also one list of them.
         name: What it is called; its kind unless given.
         on_failure: What it does when a step fails: a `FailureStrategy`, its value, or an object with `on_failure`.
         limit: How many of the tasks in it, at any depth, may run at a time; None for as many as like.
-
-    Raises:
-        TypeError: A step that is neither a workflow nor callable; an argument of a wrong type.
-        ValueError: A limit below 1, an unknown strategy, a name that is none.
     """
 
     kind: ClassVar[Literal["sequence", "parallel", "graph"]]
@@ -56,27 +50,34 @@ class Group(Workflow):
         on_failure: FailureStrategy | Strategy | str = FailureStrategy.ABORT,
         limit: int | None = None,
     ) -> None:
-        workflows, strategy = _workflows(type(self).__name__, steps), FailureStrategy.coerce(on_failure)
-        self.__attrs_init__(self.kind if name is None else name, workflows, strategy, limit)
+        strategy = FailureStrategy.coerce(on_failure)
+        self.__attrs_init__(self.kind if name is None else name, self._workflows(steps), strategy, limit)
         if problems := self._problems():
             raise combine(problems)
 
-    def _problems(self) -> list[DefinitionError]:
-        """Find what the steps have against one another."""
+    def _workflows(self, steps: tuple[Any, ...]) -> tuple[Workflow, ...]:
+        one = steps[0] if len(steps) == 1 else None
+        if isinstance(one, Iterable) and not isinstance(one, str) and not callable(one):
+            steps = tuple(one)
+        workflows = []
+        for i, step in enumerate(steps, 1):
+            try:
+                workflows.append(workflow_of(step))
+            except (TypeError, ValueError) as error:
+                for each in filter(inspect.iscoroutine, steps):
+                    each.close()  # the others will not be awaited either
+                error.args = (f"step {i} of {type(self).__name__}: {error}",)
+                raise
+        return tuple(workflows)
+
+    def _problems(self) -> list[DuplicateNameError]:
         return []
 
-    def _alike(self, other: Group) -> bool:
-        same_size = len(self.steps) == len(other.steps)
-        return same_size and same((self.name, self.limit, self.on_failure), (other.name, other.limit, other.on_failure))
+    def _parts(self) -> tuple[list[Any], tuple[Workflow, ...]]:
+        return [self.name, self.limit, self.on_failure, *(step.name for step in self.steps)], self.steps
 
-    def _inside(self) -> tuple[Workflow, ...]:
-        return self.steps
-
-    def _values(self) -> list[Any]:
-        return [self.limit, *(step.name for step in self.steps)]
-
-    def _details(self) -> str:
-        return ", 1 step" if len(self.steps) == 1 else f", {len(self.steps)} steps"
+    def __repr__(self) -> str:
+        return f"{super().__repr__()[:-1]}, {len(self.steps)} step{'s' if len(self.steps) != 1 else ''}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         make = functools.partial(type(self), name=self.name, on_failure=self.on_failure, limit=self.limit)
@@ -84,8 +85,7 @@ class Group(Workflow):
 
 
 class Sequence(Group):
-    """
-    Steps one after another; each hands its value on to the next. Its value is the list of theirs.
+    """Steps one after another; each hands its value on to the next. Its value is the list of theirs.
 
     >>> Sequence(int.bit_length, print, name="show", limit=1)
     <Sequence 'show', 2 steps>
@@ -96,8 +96,7 @@ class Sequence(Group):
 
 
 class Parallel(Group):
-    """
-    Steps at the same time. Its value is the list of theirs, in order of definition.
+    """Steps at the same time. Its value is the list of theirs, in order of definition.
 
     >>> Parallel([len, sum], on_failure="continue").on_failure
     <FailureStrategy.CONTINUE: 'continue'>
@@ -107,16 +106,44 @@ class Parallel(Group):
     kind = "parallel"
 
 
-def _workflows(kind: str, steps: tuple[Any, ...]) -> tuple[Workflow, ...]:
-    if len(steps) == 1 and isinstance(steps[0], Iterable) and not isinstance(steps[0], str) and not callable(steps[0]):
-        steps = tuple(steps[0])
-    workflows = []
-    for i, step in enumerate(steps, 1):
-        try:
-            workflows.append(step if isinstance(step, Workflow) else Task(step))
-        except (TypeError, ValueError) as error:
-            for each in filter(inspect.iscoroutine, steps):
-                each.close()  # the others will not be awaited either
-            kind_of_error = TypeError if isinstance(error, TypeError) else ValueError
-            raise kind_of_error(f"step {i} of {kind}: {error}") from None
-    return tuple(workflows)
+class Graph(Group):
+    """Tasks wired by names: a parameter named like another task's output is an edge, `deps` adds one.
+
+    Everything else a task asks for is an input of the graph. Its value is the mapping of its outputs. A
+    `DuplicateNameError` tells of two steps of one name, and of two producers of one output.
+
+    >>> def extract(url): ...
+    >>> def load(extract): ...
+    >>> Graph(extract, load, name="etl").outputs
+    ('extract', 'load')
+    """
+
+    __slots__ = ()
+    kind = "graph"
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of everything its steps give, in order of definition."""
+        return tuple(name for step in self.steps for name in _outputs(step))
+
+    def _problems(self) -> list[DuplicateNameError]:
+        firsts: dict[tuple[bool, str], int] = {}
+        problems = []
+        for i, step in enumerate(self.steps):
+            for output, name in ((False, step.name), *((True, name) for name in _outputs(step))):
+                key = output, name if name.isascii() else unicodedata.normalize("NFC", name)  # one look, one name
+                if (first := firsts.setdefault(key, i)) != i:
+                    places = (self._place(each, output=output) for each in (first, i))
+                    problems.append(DuplicateNameError(name, places, output))
+                    if not output:
+                        break  # the same step twice, probably: its outputs are no news
+        return problems
+
+    def _place(self, i: int, *, output: bool) -> str:
+        step = self.steps[i]
+        place = step.place if isinstance(step, Task) else f"step {i + 1} of the graph"
+        return f"{step.name!r} at {place}" if output else place
+
+
+def _outputs(step: Workflow) -> tuple[str, ...]:
+    return step.outputs if isinstance(step, Task) else (step.name,)  # a group gives its value

@@ -1,5 +1,4 @@
-"""
-`Workflow`, the common base of all definitions, and `Task`, the smallest one: a callable and what is to be known of it.
+"""`Workflow`, the base of all definitions, and `Task`, the smallest one: a callable and what is to be known of it.
 
 A definition is a value: frozen, comparable, hashable, picklable, good for any number of runs. It does nothing itself.
 """
@@ -11,29 +10,27 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
 from types import FunctionType, MappingProxyType, NoneType
-from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypedDict, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypedDict, TypeVar, Unpack, cast, overload
 
 from attrs import field, frozen
 
-from orch.definition._signature import Signature, home_of, opaque, signature_of
-from orch.errors import close_matches, expect
-
-if TYPE_CHECKING:
-    from typing import Self, Unpack
+from orch.definition._signature import OPAQUE, Signature, home_of, signature_of
+from orch.errors import close_matches, did_you_mean, expect
 
 __all__ = ("Dep", "Task", "TaskOptions", "Workflow", "task")
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_LONGEST_NAME: Final = 1000
-_SHOWN: Final = 60  # characters of a name in a repr
-_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+_LONGEST_NAME = 1000
+_SHOWN = 60  # characters of a name in a repr
+_HASHABLE = (str, int, float, bytes, NoneType, FunctionType)  # with hashes that agree with `_same`
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-def checked_name(name: Any, what: str = "name") -> str:
-    """Let a usable name through: any text of 1 to 1 000 characters without NUL."""
+def _name(name: Any, what: str = "name") -> str:
     expect(what, name, str)
     if not name or len(name) > _LONGEST_NAME or "\0" in name:
         found = "NUL in it" if "\0" in name else f"{len(name)} characters"
@@ -43,13 +40,12 @@ def checked_name(name: Any, what: str = "name") -> str:
 
 @frozen(eq=False, repr=False)
 class Workflow:
-    """
-    Anything that can be run: a `Task`, or a group of workflows (`Sequence`, `Parallel`, `Graph`).
+    """Anything that can be run: a `Task`, or a group of workflows (`Sequence`, `Parallel`, `Graph`).
 
     Workflows compare by value; telling two of them apart, hashing and showing them works at any depth of nesting.
     """
 
-    name: str = field(converter=checked_name)
+    name: str = field(converter=_name)
     """What the workflow is called in results, events and errors."""
     _plan: Any = field(init=False, default=None)
     # What orch.plan makes of it once, kept here for the next run: no part of the value.
@@ -57,45 +53,55 @@ class Workflow:
     if TYPE_CHECKING:  # attrs makes one for each kind, with its fields as parameters; pyright does not know
 
         def __attrs_init__(self, *args: Any, **kwargs: Any) -> None: ...
-        def _values(self) -> list[Any]: ...
+        def _parts(self) -> tuple[list[Any], Sequence[Workflow]]: ...
 
     def __eq__(self, other: object) -> bool:
-        # With a stack of its own: workflows nest deeper than Python recurses. Each kind knows the workflows `_inside`,
-        # whether another one is `_alike` in everything else, and its own `_values`, for the hash.
+        # With a stack of its own: workflows nest deeper than Python recurses. Each kind lists the `_parts` that make
+        # its value, and apart from them the workflows in it.
         pairs: list[tuple[Any, Any]] = [(self, other)]
         seen = set()
         while pairs:
             one, two = pairs.pop()
             if one is two or (id(one), id(two)) in seen:
                 continue
-            if type(one) is not type(two) or not one._alike(two):
+            if type(one) is not type(two):
+                return False
+            (parts, inside), (others, other_inside) = one._parts(), two._parts()
+            if len(parts) != len(others) or not all(map(_same, parts, others)):
                 return False
             seen.add((id(one), id(two)))
-            pairs += zip(one._inside(), two._inside(), strict=True)
+            pairs += zip(inside, other_inside, strict=True)
         return True
 
     def __hash__(self) -> int:
-        return hash((type(self), self.name, *map(_hash, self._values())))
+        # Of what is not safe to hash, the type: users' values may be anything.
+        parts = [part if isinstance(part, _HASHABLE) else type(part) for part in self._parts()[0]]
+        return hash((type(self), *parts))
 
     def __copy__(self) -> Self:
         return self
 
     def __repr__(self) -> str:
         name = self.name if len(self.name) <= _SHOWN else f"{self.name[: _SHOWN - 1]}…"
-        return f"<{type(self).__name__} {name!r}{self._details()}>"
+        return f"<{type(self).__name__} {name!r}>"
 
-    def _details(self) -> str:
-        return ""
+
+def _same(one: object, two: object) -> bool:
+    """Compare two values of a user: equal, and of one type (1 is not True). What cannot be compared is not the same."""
+    try:
+        return one is two or (type(one) is type(two) and bool(one == two))
+    except Exception:  # noqa: BLE001  (an array says that its truth is ambiguous)
+        return False
 
 
 Dep = str | Workflow | Callable[..., Any]
 
 
 def _output(output: Any) -> str | tuple[str, ...] | None:
-    if output is None or isinstance(output, str):
-        return output if output is None else checked_name(output, "output")
     expect("output", output, str, Sequence, NoneType)
-    names = tuple(checked_name(name, f"output[{i}]") for i, name in enumerate(output))
+    if output is None or isinstance(output, str):
+        return None if output is None else _name(output, "output")
+    names = tuple(_name(name, f"output[{i}]") for i, name in enumerate(output))
     if not names or len(set(names)) < len(names):
         raise ValueError(f"output: expected at least one name and none twice, found {names!r}")
     return names
@@ -105,13 +111,12 @@ def _deps(deps: Iterable[Dep]) -> tuple[str | Workflow, ...]:
     if isinstance(deps, str | Workflow):
         raise TypeError(f"deps: expected a list, found {type(deps).__name__}: write deps=[{deps!r:.100}]")
     expect("deps", deps, Iterable)
-    return tuple(map(_dep, deps)) if deps else ()
+    return tuple(_name(dep, "deps") if isinstance(dep, str) else workflow_of(dep) for dep in deps) if deps else ()
 
 
-def _dep(dep: Dep) -> str | Workflow:
-    if isinstance(dep, str):
-        return checked_name(dep, "deps")
-    return dep if isinstance(dep, Workflow) else Task(dep)
+def workflow_of(step: Workflow | Callable[..., Any]) -> Workflow:
+    """Make a task of what is no workflow."""
+    return step if isinstance(step, Workflow) else Task(step)
 
 
 class TaskOptions(TypedDict, total=False):
@@ -125,23 +130,18 @@ class TaskOptions(TypedDict, total=False):
     description: str | None
 
 
-_OPTIONS: Final = tuple(TaskOptions.__annotations__)
+_OPTIONS = tuple(TaskOptions.__annotations__)
 
 
 @frozen(init=False, eq=False, repr=False)
 class Task(Workflow, Generic[P, R]):
-    """
-    One step: a callable with a name, and how it is wired and run.
-
-    Calling a task calls its function, once and plainly, as a unit test wants it.
+    """One step: a callable with a name, and how it is wired and run. Calling it calls the function, once and plainly.
 
     >>> def price(amount: float, rate: float = 0.2) -> float:
     ...     return amount * (1 + rate)
     >>> step = Task(price, rate=0.5, name="gross")
-    >>> step
-    <Task 'gross'>
-    >>> step(10), step.bind(rate=0)(10)
-    (15.0, 10)
+    >>> step, step(10), step.bind(rate=0)(10)
+    (<Task 'gross'>, 15.0, 10)
 
     Args:
         fn: Anything callable: a function, plain or async, a partial, a method, a class, an object with `__call__`.
@@ -149,15 +149,10 @@ class Task(Workflow, Generic[P, R]):
         name: Any text of 1 to 1 000 characters without NUL. Derived from the callable unless given.
         output: The name of what it gives (its own name unless given), or several, for a returned tuple.
         deps: Steps of the same graph that must succeed before: names, workflows, or functions that are steps there.
-        thread: None: a plain function runs in a worker thread, an async one on the event loop. False: a plain
-            function runs in place.
+        thread: None: a plain function runs in a worker thread. False: in place. An async one runs on the event loop.
         retain: False: its value is let go once the last step that reads it has settled.
         description: For people.
         **kwargs: Values bound by name. A parameter named like an option is bound with `bind`.
-
-    Raises:
-        TypeError: Something of a wrong type, a name bound that is no parameter, a coroutine instead of its function.
-        ValueError: A value out of range.
     """
 
     output: str | tuple[str, ...] | None = field(converter=_output)
@@ -189,17 +184,18 @@ class Task(Workflow, Generic[P, R]):
         **kwargs: Any,
     ) -> None:
         _check_callable(fn)
-        signature = _signature(fn, bound=bool(args or kwargs))
+        signature = signature_of(fn)
         bound, extra = _bind(fn, signature, args, kwargs) if args or kwargs else (_NOTHING, ())
+        if signature is OPAQUE and not (args or kwargs or isinstance(fn, functools.partial)):
+            cure = "bind its values, Task({0}, …), or wrap it, lambda value: {0}(value)".format(callable_name(fn))
+            raise TypeError(f"{callable_name(fn)!r} does not say what it takes: {cure}")
         name = callable_name(fn) if name is None else name
         self.__attrs_init__(name, output, deps, thread, retain, description, fn, bound, extra, signature)
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """The names of what the task gives."""
-        if isinstance(self.output, tuple):
-            return self.output
-        return (self.name if self.output is None else self.output,)
+        return self.output if isinstance(self.output, tuple) else (self.output or self.name,)
 
     @property
     def unpacks(self) -> bool:
@@ -214,24 +210,13 @@ class Task(Workflow, Generic[P, R]):
             return f"{home.__code__.co_filename}:{home.__code__.co_firstlineno}"
         return f"{getattr(self.fn, '__module__', None) or 'builtins'}.{callable_name(self.fn)}"
 
-    @property
-    def __wrapped__(self) -> Callable[P, R]:
-        # For inspect, and through it for everybody who asks what the function takes or where it is.
-        return self.fn
-
-    @property
-    def __name__(self) -> str:
-        return self.name
+    __wrapped__ = property(attrgetter("fn"))  # for inspect, and all who ask it what the function takes or where it is
+    __name__ = property(attrgetter("name"))
 
     def bind(self, **values: Any) -> Task[..., R]:
-        """
-        Return this task with values for some of its parameters; they take the place of those bound before.
-
-        Raises:
-            TypeError: A name that is no parameter.
-        """
+        """Return this task with values for some of its parameters; they take the place of those bound before."""
         bound, _ = _bind(self.fn, self.signature, (), {**self.bound, **values})
-        return cast("Task[..., R]", _restored(self.fn, self._options(), bound, self.extra))
+        return _restored(self.fn, self._options(), bound, self.extra)
 
     def evolve(self, **fields: Unpack[TaskOptions]) -> Task[P, R]:
         """Return this task with other options; `name=None` derives the name anew."""
@@ -252,21 +237,12 @@ class Task(Workflow, Generic[P, R]):
     def _options(self) -> TaskOptions:
         return {name: getattr(self, name) for name in _OPTIONS}  # type: ignore[return-value]
 
-    def _values(self) -> list[Any]:
-        """List whatever the user gave: compared with care, for it may not know how."""
-        return [self.fn, *self.extra, *(self.bound[name] for name in sorted(self.bound))]
-
-    def _alike(self, other: Task[..., Any]) -> bool:
-        names, others = ([dep if isinstance(dep, str) else None for dep in task.deps] for task in (self, other))
-        return (
-            (self.name, self.output, self.thread, self.retain, self.description, names)
-            == (other.name, other.output, other.thread, other.retain, other.description, others)
-            and (self.bound.keys(), len(self.extra)) == (other.bound.keys(), len(other.extra))
-            and all(same(*pair) for pair in zip(self._values(), other._values(), strict=True))
-        )
-
-    def _inside(self) -> Sequence[Workflow]:
-        return [dep for dep in self.deps if isinstance(dep, Workflow)]
+    def _parts(self) -> tuple[list[Any], Sequence[Workflow]]:
+        options = [self.name, self.output, self.thread, self.retain, self.description]
+        names = tuple(dep if isinstance(dep, str) else None for dep in self.deps)
+        bound = sorted(self.bound)
+        values = [self.fn, *self.extra, *map(self.bound.__getitem__, bound)]
+        return [*options, names, tuple(bound), *values], [dep for dep in self.deps if isinstance(dep, Workflow)]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (_reference(self.fn), self._options(), dict(self.bound), self.extra)
@@ -287,8 +263,7 @@ def task(
     retain: bool = True,
     description: str | None = None,
 ) -> Any:
-    """
-    Make a `Task` of a function, as a decorator with or without options, which are those of `Task`.
+    """Make a `Task` of a function, as a decorator with or without options, which are those of `Task`.
 
     >>> @task(output="total")
     ... def add(a: int, b: int) -> int:
@@ -300,9 +275,6 @@ def task(
         Task, name=name, output=output, deps=deps, thread=thread, retain=retain, description=description
     )
     return make if fn is None else make(fn)
-
-
-# -- the callable and its bound values ---------------------------------------------------------------------------------
 
 
 def callable_name(fn: Any) -> str:
@@ -325,22 +297,11 @@ def _check_callable(fn: object) -> None:
         raise TypeError(f"expected a callable or a workflow as a step, found {type(fn).__name__} ({fn!r:.100})")
 
 
-def _signature(fn: Callable[..., Any], *, bound: bool) -> Signature:
-    try:
-        return signature_of(fn)
-    except ValueError:
-        if bound or isinstance(fn, functools.partial):
-            return opaque()
-        name = callable_name(fn)
-        cure = f"bind its values, Task({name}, …), or wrap it, lambda value: {name}(value)"
-        raise TypeError(f"{name!r} does not say what it takes: {cure}") from None
-
-
 def _bind(
     fn: Callable[..., Any], signature: Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> tuple[Mapping[str, Any], tuple[Any, ...]]:
     what, parameters = callable_name(fn), signature.parameters
-    free = [each.name for each in parameters if each.positional and not each.injected]
+    free = [each.name for each in parameters if each.positional and not each.context and each.name != "upstream"]
     bound = dict(zip(free, args, strict=False))
     if len(args) > len(free) and not any(each.var_positional for each in parameters):
         raise TypeError(f"{what}: expected at most {len(free)} values by position, found {len(args)}")
@@ -351,36 +312,15 @@ def _bind(
     return MappingProxyType({**bound, **kwargs}), args[len(free) :]
 
 
-def _check_known(given: Iterable[str], known: Iterable[str], what: str) -> None:
-    names = list(known)
+def _check_known(given: Iterable[str], known: Sequence[str], what: str) -> None:
     for name in given:
-        if name not in names:
-            meant = " or ".join(map(repr, close_matches(name, names)))
-            cure = f"did you mean {meant}?" if meant else f"expected one of: {', '.join(names) or 'nothing'}"
+        if name not in known:
+            cure = did_you_mean(close_matches(name, known)) or f"expected one of: {', '.join(known) or 'nothing'}"
             raise TypeError(f"{what} has no parameter {name!r}; {cure}")
 
 
-def same(one: object, two: object) -> bool:
-    """Compare two values of a user: equal, and of one type (1 is not True). What cannot be compared is not the same."""
-    try:
-        return one is two or (type(one) is type(two) and bool(one == two))
-    except Exception:  # noqa: BLE001  (an array says that its truth is ambiguous)
-        return False
-
-
-def _hash(value: object) -> int:
-    """Hash what is safe to hash and agrees with `same`; of everything else, the type."""
-    return hash(value if isinstance(value, _HASHABLE) else type(value))
-
-
-_HASHABLE: Final = (str, int, float, bytes, NoneType, FunctionType)
-
-
-# -- pickling: a decorated function cannot be found, for under its name there is the task ------------------------------
-
-
 def _reference(fn: Any) -> Any:
-    """Give what can be pickled for the function: itself, or for a decorated one its module and name."""
+    """Give what can be pickled for a function: itself or, if under its name there is the task, its module and name."""
     module, name = getattr(fn, "__module__", None), getattr(fn, "__qualname__", "")
     found: Any = sys.modules.get(str(module))
     for part in name.split("."):
@@ -391,9 +331,7 @@ def _reference(fn: Any) -> Any:
 def _restored(fn: Any, options: TaskOptions, bound: Mapping[str, Any], extra: tuple[Any, ...]) -> Task[..., Any]:
     if isinstance(fn, tuple):
         fn = functools.reduce(getattr, fn[1].split("."), importlib.import_module(fn[0])).fn
-    fields: dict[str, Any] = {**options, "bound": MappingProxyType(dict(bound)), "extra": extra}
-    if fields["name"] is None:
-        fields["name"] = callable_name(fn)
+    fields: dict[str, Any] = {**options, "name": callable_name(fn)} if options.get("name") is None else {**options}
     new: Task[..., Any] = object.__new__(Task)
-    new.__attrs_init__(fn=fn, signature=_signature(fn, bound=bool(bound or extra)), **fields)
+    new.__attrs_init__(fn=fn, bound=MappingProxyType({**bound}), extra=extra, signature=signature_of(fn), **fields)
     return new
