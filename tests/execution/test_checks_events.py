@@ -521,6 +521,19 @@ async def test_check_76_events_of_threads_come_while_the_run_goes_on() -> None:
     assert result["waits"] is True
 
 
+async def test_check_76_that_a_thread_has_begun_is_told_while_it_works() -> None:
+    begun = threading.Event()
+
+    def listen(event: Event) -> None:
+        if isinstance(event, TaskEvent) and (event.name, event.state) == ("waits", State.RUNNING):
+            begun.set()
+
+    def waits() -> bool:
+        return begun.wait(PATIENCE / 4)
+
+    assert (await settle(Sequence(waits, a), subscribers=[listen]))["waits"] is True
+
+
 async def test_check_76_a_cancelled_run_does_not_wait_for_ever_for_a_stuck_subscriber() -> None:
     async def stuck(event: Event) -> None:
         await anyio.sleep_forever()

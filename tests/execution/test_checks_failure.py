@@ -435,6 +435,33 @@ async def test_check_42_abort_inside_continue() -> None:
     assert (result.state, result.groups["inner"].state) == (State.FAILED, State.FAILED)
 
 
+@pytest.mark.parametrize("ending", ["cancelled", "swallowed", "failed", "abandoned"])
+async def test_check_42_whatever_the_last_step_of_an_aborted_group_does_the_next_one_starts(ending: str) -> None:
+    """The failure is answered by one lane, the last step of the group ends in another: somebody must go on."""
+    go, over = threading.Event(), threading.Event()
+
+    async def last() -> None:
+        try:
+            await anyio.sleep_forever()
+        except BaseException:
+            if ending == "failed":
+                raise KeyError from None
+            if ending == "cancelled":
+                raise
+
+    def last_in_a_thread() -> None:
+        go.wait(PATIENCE)
+        over.set()
+
+    inner = Parallel(last_in_a_thread if ending == "abandoned" else last, when_all_wait, name="inner")
+    workflow = Sequence(inner, giving(1, "next"), lambda: 2, on_failure="continue")
+    result = await settle(workflow, runner=AsyncRunner(grace=0))
+    go.set()
+    assert ending != "abandoned" or await anyio.to_thread.run_sync(over.wait, PATIENCE)
+    assert result.value[1:] == [1, 2]
+    assert result.state is State.FAILED
+
+
 async def test_check_42_a_failure_travels_through_every_level_by_its_own_strategy() -> None:
     workflow: Workflow = failing(ValueError())
     for depth in range(6):

@@ -186,7 +186,7 @@ async def test_a_name_that_several_tasks_have_is_asked_for_by_path() -> None:
 
     assert (result["double"], result["p/double"], result["p/double#2"]) == (2, 4, 4)  # an exact path comes first
     result = await settle(Parallel(Sequence(double, name="a"), Sequence(double, name="b")), x=1)
-    with pytest.raises(KeyError, match=r"2 tasks are named 'double', ask by path: 'a/double', 'b/double'"):
+    with pytest.raises(KeyError, match=r"2 tasks are named 'double', ask by path: .*'a/double', 'b/double'"):
         result["double"]
 
 
