@@ -480,19 +480,23 @@ async def test_a_run_that_only_waits_for_a_hanging_subscriber_can_be_cancelled()
     assert story.state() is SUCCEEDED
 
 
-async def test_a_run_that_waits_for_room_can_be_cancelled() -> None:
+@pytest.mark.parametrize("place", ["loop", "thread"])
+@pytest.mark.parametrize("shape", [orch.Sequence, orch.Parallel])
+async def test_a_run_that_waits_for_room_can_be_cancelled(place: str, shape: Callable[..., orch.Workflow]) -> None:
     ran: list[int] = []
 
     async def step() -> None:
         ran.append(1)
+        await checkpoint()
 
     async def hangs(event: Event) -> None:
         await anyio.sleep(60)
 
+    fn: Callable[[], Any] = step if place == "loop" else lambda: ran.append(1)
+    workflow = shape([orch.Task(fn, name="step")] * 12_000, limit=50)
     with recorded() as story, within(5):
-        workflow = orch.Sequence([orch.Task(step, name="step")] * 20_000)
-        await run_until(lambda: len(ran) > 5_000, workflow, subscribers=[hangs])
-    assert len(ran) < 20_000
+        await run_until(lambda: len(ran) > 5_000, workflow, subscribers=[hangs], threads=2)
+    assert len(ran) < 12_000
     assert story.state() is CANCELLED
 
 
