@@ -82,12 +82,12 @@ def bench_define(ratio: Ratio, wiring: str, size: int) -> None:
     made = definition(wiring, size)
     ratio(
         f"P6 tasks, {wiring}", ("inspect", read_signatures(made)), define(made),
-        shape="layered", size=size, per=size, rounds=rounds_for(size),
+        shape="layered", size=size, per=size, rounds=min(rounds_for(size), 5),
     )  # fmt: skip
 
 
 def rounds_for(size: int) -> int:
-    return 10 if size < 10_000 else 5 if size < 100_000 else 3
+    return 10 if size < 100_000 else 3
 
 
 def lower(made: Definition, repeat: int) -> Side:

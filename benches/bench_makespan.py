@@ -7,7 +7,7 @@ as the limit allows, each of which sleeps through one chain after another.
 
 import time
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final
 
 import anyio
@@ -40,6 +40,7 @@ class Chains:
         self.check(list(result.value.values()))
 
 
+@cache
 def chains(length: int) -> Chains:
     tasks = [step(node, [f"s{node - 1}"] if node % length else []) for node in range(STEPS)]
     return Chains(length, orch.plan.compile(orch.Graph(tasks)))

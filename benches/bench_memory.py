@@ -101,26 +101,25 @@ class Value:
         Value.alive -= 1
 
 
-@pytest.mark.parametrize("retain", [True, False])
 @pytest.mark.parametrize("shape", ["chain", "layered"])
-def bench_values_alive(ratio: Ratio, shape: str, *, retain: bool) -> None:
+def bench_values_alive(ratio: Ratio, shape: str) -> None:
     """By hand: a value is dropped as soon as its last reader has run; one that nobody reads is a result."""
     size = 10_000
     deps = SHAPES[shape](size)
-    plan = orch.plan.compile(orch.Graph([give(node, each, retain=retain) for node, each in enumerate(deps)]))
+    plan = orch.plan.compile(orch.Graph([give(node, each) for node, each in enumerate(deps)]))
     ratio(
-        "P11 retain" if retain else "P11 retain=False", ("by hand", lambda: alive_by_hand(deps)), lambda: alive(plan),
-        shape=shape, size=size, backend="asyncio", unit=ALIVE, bound=None if retain else AS_BY_HAND, rounds=1,
+        "P11 retain=False", ("by hand", lambda: alive_by_hand(deps)), lambda: alive(plan),
+        shape=shape, size=size, backend="asyncio", unit=ALIVE, bound=AS_BY_HAND, rounds=1,
     )  # fmt: skip
 
 
-def give(node: int, deps: tuple[int, ...], *, retain: bool) -> orch.Task[..., Any]:
+def give(node: int, deps: tuple[int, ...]) -> orch.Task[..., Any]:
     async def body(upstream: dict[str, Value]) -> Value:
         assert len(upstream) == len(deps)
         assert all(isinstance(each, Value) for each in upstream.values())
         return Value()
 
-    return orch.Task(body, name=f"n{node}", deps=[f"n{dep}" for dep in deps], retain=retain)
+    return orch.Task(body, name=f"n{node}", deps=[f"n{dep}" for dep in deps], retain=False)
 
 
 def alive(plan: orch.plan.Plan) -> float:

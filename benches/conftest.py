@@ -1,5 +1,6 @@
 """Collects the rows of all benches, and ends with the table of them; the same goes to `benches/results.json`."""
 
+import gc
 import json
 import os
 import platform
@@ -19,6 +20,21 @@ ROWS = pytest.StashKey[list[Row]]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[ROWS] = []
+
+
+def pytest_collection_finish() -> None:
+    """Put what pytest and its plugins need out of the collector's sight: it is no part of anybody's workflow."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let go of what a module has kept for its benches: the next one is to find the collector with little to do."""
+    yield
+    for each in vars(request.module).values():
+        if hasattr(each, "cache_clear"):
+            each.cache_clear()
 
 
 @pytest.fixture
