@@ -14,7 +14,7 @@ from orch.event import LogEvent, RunEvent, TaskEvent
 from orch.event._state import TRANSITIONS
 from orch.plan import Plan
 
-PATIENCE = 20
+PATIENCE = 10
 """Seconds after which a run that should be over is a failure: none here takes a hundredth of them."""
 
 _WORST = (State.FAILED, State.CANCELLED, State.SKIPPED, State.SUCCEEDED)
