@@ -13,8 +13,7 @@ from tests.views.hostile import WORST, names
 LABEL = r'\["((?:[^\W_]|[ ,/_]|#\d+;)+)"\]'
 NODE = re.compile(rf" +(subgraph )?(n\d+){LABEL}")
 EDGE = re.compile(r"  (n\d+) (-->|-\.->) (n\d+)")
-CLASS_DEF = re.compile(r"  classDef ([a-z]+) [a-z-]+:[#0-9a-z]+(?:,[a-z-]+:[#0-9a-z]+)*")
-CLASS = re.compile(r"  class (n\d+(?:,n\d+)*) ([a-z]+)")
+STYLE = re.compile(r"  style (n\d+) fill:(#[0-9a-f]{3}),color:#222")
 
 
 class Diagram:
@@ -27,7 +26,7 @@ class Diagram:
         self.labels: dict[str, str] = {}
         self.inside: dict[str, str | None] = {}
         self.edges: list[tuple[str, str, str]] = []
-        self.classes: dict[str, str] = {}
+        self.colours: dict[str, str] = {}
         self.open: list[str] = []
         for line in body:
             self.read(line)
@@ -43,10 +42,10 @@ class Diagram:
         elif found := EDGE.fullmatch(line):
             assert {found[1], found[3]} <= self.labels.keys()
             self.edges.append((self.labels[found[1]], found[2], self.labels[found[3]]))
-        elif found := CLASS.fullmatch(line):
-            self.classes |= dict.fromkeys(map(self.labels.__getitem__, found[1].split(",")), found[2])
         else:
-            assert CLASS_DEF.fullmatch(line), line
+            found = STYLE.fullmatch(line)
+            assert found, line
+            self.colours[self.labels[found[1]]] = found[2]
 
 
 async def one() -> int:
@@ -72,7 +71,7 @@ def test_groups_are_frames_around_their_steps() -> None:
 
 def test_values_are_solid_arrows_and_turns_are_dotted_ones() -> None:
     drawn = Diagram(to_mermaid(Sequence(one, Task(one, name="then"), Task(two, name="last"))))
-    assert drawn.edges == [("one", "-.->", "then"), ("one", "-->", "last"), ("then", "-.->", "last")]
+    assert drawn.edges == [("one", "-.->", "then"), ("then", "-.->", "last"), ("one", "-->", "last")]
 
 
 def test_a_group_waits_as_a_whole() -> None:
@@ -100,12 +99,13 @@ def test_any_depth_of_nesting_is_drawn() -> None:
 async def test_a_result_shows_states_in_words_and_colour() -> None:
     result = await orch.run(Graph(one, two, boom, never, name="job"), raise_on_failure=False)
     drawn = Diagram(to_mermaid(result))
-    assert drawn.classes == {
-        "one: succeeded": "succeeded",
-        "two: succeeded": "succeeded",
-        "boom: failed": "failed",
-        "never: skipped": "skipped",
-        "job (graph): failed": "failed",
+    good, bad, none = "#dfe", "#fdd", "#eee"
+    assert drawn.colours == {
+        "job (graph): failed": bad,
+        "one: succeeded": good,
+        "two: succeeded": good,
+        "boom: failed": bad,
+        "never: skipped": none,
     }
     assert ("two: succeeded", "-->", "boom: failed") in drawn.edges
 

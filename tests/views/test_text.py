@@ -96,9 +96,12 @@ def test_a_step_further_out_is_named_as_one_beside() -> None:
     assert lines(deep)[-1] == "└─ two ← outer"
 
 
-def test_many_dependencies_are_counted() -> None:
-    sources = [Task(one, name=f"s{k}") for k in range(20)]
-    assert lines(Graph(*sources, Task(one, name="sink", deps=sources)))[-1].endswith("s6, s7 and 12 more")
+def test_many_dependencies_are_cut() -> None:
+    sources = [Task(one, name=f"s{k}") for k in range(1000)]
+    shown = lines(Graph(*sources, Task(one, name="sink", deps=sources)))[-1]
+    assert shown.startswith("└─ sink ← s0, s1, ")
+    assert shown.endswith("…")
+    assert len(shown) < 200
 
 
 def test_a_plan_and_a_function_are_workflows_too() -> None:
@@ -168,5 +171,5 @@ async def test_a_long_error_is_cut() -> None:
 async def test_a_pickled_result_has_no_definition_and_lists_its_tasks_by_path() -> None:
     result = await orch.run(Sequence(Parallel(one, name="fan"), two, name="all"))
     shown = lines(pickle.loads(pickle.dumps(result)))
-    assert [line.split(": ")[0] for line in shown] == ["all", "├─ fan/one", "└─ two"]
+    assert [line.split(": ")[0] for line in shown] == ["all", "- fan/one", "- two"]
     assert "succeeded" in shown[-1]

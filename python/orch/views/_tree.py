@@ -1,92 +1,110 @@
-"""What every view shows: one row a step, read off the tables of the plan, so that any depth of nesting is a loop."""
+"""The tree of steps: what every view shows, and how terminals show it. A loop over flat tables: any depth will do."""
 
+from collections import defaultdict
 from collections.abc import Callable
-from typing import Any, TypeAlias
-
-import attrs
+from itertools import pairwise
+from typing import Any, NamedTuple, TypeAlias
 
 from orch.definition import Group, Task, Workflow
+from orch.errors import inert
+from orch.event._text import cut, describe
 from orch.plan import Plan, compile  # noqa: A004 (the verb users know from re)
-from orch.policies import FailureStrategy
 from orch.result import GroupRecord, RunResult, TaskRecord
 
-__all__ = ("Row", "Subject", "edges", "tree")
+__all__ = ("Row", "Subject", "rows_of", "to_text")
 
+DEEPEST, LONGEST = 24, 120  # levels of indentation, characters of an error or of many names
 Subject: TypeAlias = Workflow | Plan | RunResult | Callable[..., Any]
-Edges: TypeAlias = dict[tuple[int, int], bool]
 
 
-@attrs.define(eq=False)
-class Row:
-    """One step: `number` is the node of a task or ~scope of a group. Each view escapes the texts by its own grammar."""
+class Row(NamedTuple):
+    """One step: `number` is the node of a task or ~scope of a group, no text has control characters."""
 
     number: int
     depth: int
-    last: bool
+    branch: str
     name: str
-    facts: str = ""
-    shared: bool = False
-    record: TaskRecord | GroupRecord | None = None
+    facts: str
+    record: TaskRecord | GroupRecord | None
 
 
-def tree(subject: Subject) -> tuple[list[Row], Plan | None]:
-    """Read a definition, a plan or a result; a result that was pickled has no plan and is a flat list of paths."""
+def to_text(workflow_or_result: Subject, /) -> str:
+    """Draw a workflow, a plan or a result as a tree, one line a step, control characters escaped.
+
+    `← a, b` names steps whose values it needs, `[shared]` an object that is above, too; results show states, errors.
+
+    >>> import orch
+    >>> print(to_text(orch.Sequence(len, abs, name="crawl", limit=2)))
+    crawl (sequence, limit 2)
+    ├─ len
+    └─ abs ← len
+    """
+    rows, arrows = rows_of(workflow_or_result)
+    names, needs = {row.number: row.name for row in rows}, defaultdict[int, list[str]](list)
+    for source, target in (pair for pair, needed in arrows.items() if needed):
+        needs[target].append(names[source])
+    return "\n".join(_line(row, needs[row.number]) for row in rows)
+
+
+def _line(row: Row, needs: list[str]) -> str:
+    level = f"(level {row.depth}) " if row.depth > DEEPEST else ""
+    arrow = f" ← {cut(', '.join(needs), LONGEST)}" if needs else ""
+    fate = f": {', '.join(filter(None, _fate(row.record)))}" if row.record else ""
+    return f"{row.branch}{level}{row.name}{row.facts}{arrow}{fate}"
+
+
+def _fate(record: TaskRecord | GroupRecord) -> list[str]:
+    facts = [record.state.value, "" if record.duration is None else f"{record.duration:.3f} s"]
+    if isinstance(record, TaskRecord):
+        facts += [f"{record.reason} by {inert(record.cause)}" if record.cause else record.reason or ""]
+        facts += ["" if record.error is None else inert(cut(describe(record.error), LONGEST))]
+    return facts
+
+
+def rows_of(subject: Subject) -> tuple[list[Row], dict[tuple[int, int], bool]]:
+    """Read steps, and by number who waits for whom, True for a value; a pickled result has no plan: a list of paths."""
     if not isinstance(subject, RunResult):
-        plan = compile(subject)
-        return _rows(plan), plan
+        return _read(compile(subject), {})
     run: Any = getattr(subject._source, "_run", None)  # noqa: SLF001 (both read the same tables)
-    tasks = list(subject.tasks.values())
+    tasks, groups = subject.tasks, subject.groups
     if run is None:
-        flat = [Row(k, 1, task is tasks[-1], task.path, record=task) for k, task in enumerate(tasks)]
-        return [Row(~0, 0, True, subject.name, record=subject.groups.get("")), *flat], None  # noqa: FBT003 (a column)
-    rows, records = _rows(run.plan), dict(zip(run.plan.nodes, tasks, strict=True))
-    for row in rows:
-        of_group = None if row.number >= 0 else subject.groups.get(run.plan.draft.scope_path(~row.number))
-        row.record = records.get(row.number, of_group)
-    return rows, run.plan
+        flat = [Row(k, 1, "- ", inert(path), "", tasks[path]) for k, path in enumerate(tasks)]
+        return [Row(~0, 0, "", inert(subject.name), "", groups.get("")), *flat], {}
+    of_groups = {~scope: groups.get(run.plan.draft.scope_path(scope)) for scope in range(len(run.plan.draft.scopes))}
+    return _read(run.plan, of_groups | dict(zip(run.plan.nodes, tasks.values(), strict=True)))
 
 
-def edges(plan: Plan | None) -> Edges:
-    """Give who waits for whom, by number: True for a value, False only for its turn, for which whole groups wait."""
-    found: Edges = {}
-    if plan is not None:
-        joins, wiring = plan.draft.joins, plan.wiring
-        for source, target, order in zip(wiring.sources, wiring.targets, wiring.order, strict=True):
-            if target not in joins:
-                key = ~joins.get(source, ~source), _outermost(plan, source, target) if order else target
-                found[key] = found.get(key, False) or not order
-    return found
-
-
-def _outermost(plan: Plan, source: int, target: int) -> int:
-    """Give the largest step around the target that the source is no part of."""
-    scopes, scope = plan.draft.scopes, plan.draft.scope_of[target]
-    while not scopes[scope].start <= source < scopes[scope].end:
-        target, scope = ~scope, scopes[scope].parent
-    return target
-
-
-def _rows(plan: Plan) -> list[Row]:
+def _read(plan: Plan, records: dict[int, Any]) -> tuple[list[Row], dict[tuple[int, int], bool]]:
     draft, rows, seen = plan.draft, list[Row](), set[int]()
-    todo = [(0 if plan.kind(0) == "task" else ~0, 0, True)]
+    todo = [(0 if plan.kind(0) == "task" else ~0, 0, "", "")]
     while todo:
-        number, depth, last = todo.pop()
-        step: Workflow = draft.task(number) if number >= 0 else draft.scopes[~number].group
+        number, depth, trunk, branch = todo.pop()
+        step: Any = draft.task(number) if number >= 0 else draft.scopes[~number].group
         name = draft.segments[draft.exit(number)] if depth else step.name
-        rows.append(Row(number, depth, last, name, ", ".join(_facts(step)), id(step) in seen))
+        facts = _facts(step) + (" [shared]" if id(step) in seen else "")
+        rows.append(Row(number, depth, trunk + branch, inert(name), facts, records.get(number)))
         seen.add(id(step))
-        inner = draft.scopes[~number].children if number < 0 else []
-        todo += [(child, depth + 1, child == inner[-1]) for child in reversed(inner)]
-    return rows
+        below = {"├─ ": "│  ", "└─ ": "   "}.get(branch, "") if depth <= DEEPEST else ""
+        inner = draft.scopes[~number].children[::-1] if number < 0 else []
+        todo += [(child, depth + 1, trunk + below, "├─ " if k else "└─ ") for k, child in enumerate(inner)]
+    return rows, _arrows(plan)
 
 
-def _facts(step: Workflow) -> list[str]:
+def _facts(step: Task[..., Any] | Group) -> str:
     """Say what is not as everybody expects."""
     if isinstance(step, Task):
-        return [f"gives {', '.join(step.outputs)}"] if step.output else []
-    if not isinstance(step, Group):
-        return []
-    facts: list[str] = [] if step.name == step.kind else [step.kind]
+        return f" (gives {inert(', '.join(step.outputs))})" if step.output else ""
+    how = getattr(step.on_failure, "value", type(step.on_failure).__name__)
+    facts: list[str] = [step.kind] if step.name != step.kind else []
     facts += [f"limit {step.limit}"] if step.limit else []
-    how = step.on_failure.value if isinstance(step.on_failure, FailureStrategy) else type(step.on_failure).__name__
-    return facts if step.on_failure is FailureStrategy.ABORT else [*facts, f"on_failure {how}"]
+    facts += [f"on_failure {how}"] if how != "abort" else []
+    return f" ({inert(', '.join(facts))})" if facts else ""
+
+
+def _arrows(plan: Plan) -> dict[tuple[int, int], bool]:
+    """Values go from step to step; for its turn a step of a Sequence waits, as a whole, for the one before it."""
+    joins, wiring = plan.draft.joins, plan.wiring
+    edges = zip(wiring.sources, wiring.targets, wiring.order, strict=True)
+    values = ((~joins.get(a, ~a), b) for a, b, order in edges if not order and b not in joins)
+    turns = (pair for row in plan.draft.scopes if row.kind == "sequence" for pair in pairwise(row.children))
+    return dict.fromkeys(turns, False) | dict.fromkeys(values, True)
