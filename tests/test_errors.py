@@ -211,6 +211,22 @@ def test_expect_names_field_expected_and_found() -> None:
     assert str(caught.value) == f"field: expected int or None, found str ('{'x' * 99})"
 
 
+def test_expect_takes_no_bool_for_an_int_and_nothing_below_the_least() -> None:
+    expect("field", None, int, type(None), least=1)
+    expect("field", 1, int, least=1)
+    yes = bool("yes")
+    expect("field", yes, bool)
+    with pytest.raises(TypeError, match=r"^field: expected int, found bool \(True\)$"):
+        expect("field", yes, int)
+    for small in (0, -1.5, float("nan")):
+        with pytest.raises(ValueError, match=f"^field: expected at least 1, found {small}$"):
+            expect("field", small, int, float, least=1)
+
+
+def test_inputs_may_have_been_named_by_anything() -> None:
+    assert str(InputError(unexpected=[1], known=["a"])) == "unexpected input: 1; inputs: 'a'"  # type: ignore[list-item]
+
+
 def test_inert_leaves_plain_text_alone() -> None:
     assert inert("extract → größe") == "extract → größe"
     assert inert("a\nb") == "'a\\nb'"

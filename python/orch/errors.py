@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from os.path import commonprefix
 from types import NoneType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from attrs import define, field
 
@@ -228,11 +228,13 @@ def did_you_mean(names: Iterable[str], form: str = "{}") -> str:
     return form.format(f"did you mean {meant}?") if meant else ""
 
 
-def expect(what: str, value: object, *types: type) -> None:
-    """Raise a TypeError of what was expected and found unless the value is of one of the types; a bool is no int."""
-    if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+def expect(what: str, value: object, *types: type, least: float | None = None) -> None:
+    """Raise a TypeError unless the value is of one of the types (a bool is no int), a ValueError if it is too low."""
+    if not isinstance(value, types) or (type(value) is bool and bool not in types):
         expected = " or ".join("None" if each is NoneType else each.__name__ for each in types)
         raise TypeError(f"{what}: expected {expected}, found {type(value).__name__} ({value!r:.100})")
+    if least is not None and value is not None and not cast("float", value) >= least:  # NaN is not
+        raise ValueError(f"{what}: expected at least {least}, found {value}")
 
 
 def inert(text: str) -> str:

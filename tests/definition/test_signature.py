@@ -276,7 +276,7 @@ def function(annotation: str, space: dict[str, Any], *, late: bool) -> Any:
 
 @pytest.mark.parametrize("late", [False, True], ids=["now", "late"])
 @pytest.mark.parametrize("annotation,means", FORMS)
-def test_annotations_that_mean_context(annotation: str, means: bool, late: bool) -> None:  # noqa: FBT001
+def test_annotations_that_mean_context(annotation: str, means: bool, late: bool) -> None:
     fn = function(annotation, SPACE, late=late)
 
     assert _from_code(fn)[0].context is means
@@ -297,7 +297,7 @@ def test_annotations_that_mean_context(annotation: str, means: bool, late: bool)
         ("Contexts", False),
     ],
 )
-def test_names_imported_for_type_checking_alone_count_by_their_spelling(annotation: str, means: bool) -> None:  # noqa: FBT001
+def test_names_imported_for_type_checking_alone_count_by_their_spelling(annotation: str, means: bool) -> None:
     assert _from_code(function(annotation, {}, late=True))[0].context is means
     assert signature_of(functools.partial(function(annotation, {}, late=True))).parameters[0].context is means
 

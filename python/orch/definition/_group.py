@@ -5,25 +5,17 @@ from __future__ import annotations
 import functools
 import inspect
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from types import NoneType
 from typing import Any, ClassVar, Literal
 
 from attrs import field, frozen
 
-from orch.definition._task import Task, Workflow, workflow_of
+from orch.definition._task import Step, Task, Workflow, workflow_of
 from orch.errors import DuplicateNameError, combine, expect
 from orch.policies import FailureStrategy, Strategy
 
 __all__ = ("Graph", "Group", "Parallel", "Sequence")
-
-Step = Workflow | Callable[..., Any]
-
-
-def _check_limit(_group: Any, _field: Any, limit: int | None) -> None:
-    expect("limit", limit, int, NoneType)
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit: expected at least 1, found {limit}")
 
 
 @frozen(init=False, eq=False, repr=False)
@@ -41,7 +33,7 @@ class Group(Workflow):
 
     steps: tuple[Workflow, ...]
     on_failure: FailureStrategy | Strategy
-    limit: int | None = field(validator=_check_limit)
+    limit: int | None = field(validator=lambda _, at, value: expect(at.name, value, int, NoneType, least=1))
 
     def __init__(
         self,
@@ -127,23 +119,27 @@ class Graph(Group):
         return tuple(name for step in self.steps for name in _outputs(step))
 
     def _problems(self) -> list[DuplicateNameError]:
-        firsts: dict[tuple[bool, str], int] = {}
+        names: dict[str, int] = {}
+        outputs: dict[str, int] = {}
         problems = []
         for i, step in enumerate(self.steps):
-            for output, name in ((False, step.name), *((True, name) for name in _outputs(step))):
-                key = output, name if name.isascii() else unicodedata.normalize("NFC", name)  # one look, one name
-                if (first := firsts.setdefault(key, i)) != i:
-                    places = (self._place(each, output=output) for each in (first, i))
-                    problems.append(DuplicateNameError(name, places, output))
-                    if not output:
-                        break  # the same step twice, probably: its outputs are no news
+            if (first := names.setdefault(_folded(step.name), i)) != i:
+                problems.append(DuplicateNameError(step.name, (self._place(first), self._place(i))))
+                continue  # the same step twice, probably: its outputs are no news
+            for name in _outputs(step):
+                if (first := outputs.setdefault(_folded(name), i)) != i:
+                    places = (f"{self.steps[each].name!r} at {self._place(each)}" for each in (first, i))
+                    problems.append(DuplicateNameError(name, places, output=True))
         return problems
 
-    def _place(self, i: int, *, output: bool) -> str:
+    def _place(self, i: int) -> str:
         step = self.steps[i]
-        place = step.place if isinstance(step, Task) else f"step {i + 1} of the graph"
-        return f"{step.name!r} at {place}" if output else place
+        return step.place if isinstance(step, Task) else f"step {i + 1} of the graph"
 
 
 def _outputs(step: Workflow) -> tuple[str, ...]:
     return step.outputs if isinstance(step, Task) else (step.name,)  # a group gives its value
+
+
+def _folded(name: str) -> str:
+    return name if name.isascii() else unicodedata.normalize("NFC", name)  # what looks the same is the same

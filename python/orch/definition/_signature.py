@@ -24,6 +24,7 @@ __all__ = ("EMPTY", "OPAQUE", "Parameter", "Signature", "home_of", "signature_of
 
 EMPTY = inspect.Parameter.empty
 
+_Named = Mapping[str, Any]
 _GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 _VARIADIC = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 _COROUTINE = inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE
@@ -33,7 +34,7 @@ _DEPTH = 16  # of callables within callables
 _STEPS = 500  # to the bottom of an annotation: an alias may be recursive
 
 _inspected: Callable[..., inspect.Signature] = inspect.signature
-_annotations: Callable[[FunctionType], Mapping[str, Any]] = operator.attrgetter("__annotations__")
+_annotations: Callable[[FunctionType], _Named] = operator.attrgetter("__annotations__")
 if sys.version_info >= (3, 14):  # they are evaluated late there, and what cannot be must not stop us
     from annotationlib import Format, get_annotations
 
@@ -111,11 +112,7 @@ def _from_inspect(fn: Callable[..., Any]) -> tuple[Parameter, ...]:
 
 
 def _parameters(
-    names: Sequence[str],
-    kinds: Sequence[int],
-    defaults: Mapping[str, Any],
-    annotations: Mapping[str, Any],
-    home: FunctionType | None,
+    names: Sequence[str], kinds: Sequence[int], defaults: _Named, annotations: _Named, home: FunctionType | None
 ) -> tuple[Parameter, ...]:
     parameters = []
     for name, kind in zip(names, kinds, strict=False):

@@ -19,7 +19,7 @@ from attrs import field, frozen
 from orch.definition._signature import OPAQUE, Signature, home_of, signature_of
 from orch.errors import close_matches, did_you_mean, expect
 
-__all__ = ("Dep", "Task", "TaskOptions", "Workflow", "task")
+__all__ = ("Step", "Task", "TaskOptions", "Workflow", "task")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -94,13 +94,14 @@ def _same(one: object, two: object) -> bool:
         return False
 
 
-Dep = str | Workflow | Callable[..., Any]
+Step = Workflow | Callable[..., Any]
+Dep = str | Step
 
 
 def _output(output: Any) -> str | tuple[str, ...] | None:
-    expect("output", output, str, Sequence, NoneType)
     if output is None or isinstance(output, str):
-        return None if output is None else _name(output, "output")
+        return output if output is None else _name(output, "output")
+    expect("output", output, str, Sequence, NoneType)
     names = tuple(_name(name, f"output[{i}]") for i, name in enumerate(output))
     if not names or len(set(names)) < len(names):
         raise ValueError(f"output: expected at least one name and none twice, found {names!r}")
@@ -114,8 +115,8 @@ def _deps(deps: Iterable[Dep]) -> tuple[str | Workflow, ...]:
     return tuple(_name(dep, "deps") if isinstance(dep, str) else workflow_of(dep) for dep in deps) if deps else ()
 
 
-def workflow_of(step: Workflow | Callable[..., Any]) -> Workflow:
-    """Make a task of what is no workflow."""
+def workflow_of(step: Step) -> Workflow:
+    """Make a task of a callable, leave workflows as they are."""
     return step if isinstance(step, Workflow) else Task(step)
 
 
@@ -156,9 +157,7 @@ class Task(Workflow, Generic[P, R]):
     """
 
     output: str | tuple[str, ...] | None = field(converter=_output)
-    """As given: one name, several, or None for the task's own."""
     deps: tuple[str | Workflow, ...] = field(converter=_deps)
-    """As given; a function stands as the `Task` made of it."""
     thread: bool | None = field(validator=lambda _, at, value: expect(at.name, value, bool, NoneType))
     retain: bool = field(validator=lambda _, at, value: expect(at.name, value, bool))
     description: str | None = field(validator=lambda _, at, value: expect(at.name, value, str, NoneType))
@@ -252,17 +251,7 @@ class Task(Workflow, Generic[P, R]):
 def task(fn: Callable[P, R], /, **options: Unpack[TaskOptions]) -> Task[P, R]: ...
 @overload
 def task(fn: None = None, /, **options: Unpack[TaskOptions]) -> Callable[[Callable[P, R]], Task[P, R]]: ...
-def task(
-    fn: Callable[..., Any] | None = None,
-    /,
-    *,
-    name: str | None = None,
-    output: str | Sequence[str] | None = None,
-    deps: Iterable[Dep] = (),
-    thread: bool | None = None,
-    retain: bool = True,
-    description: str | None = None,
-) -> Any:
+def task(fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]) -> Any:
     """Make a `Task` of a function, as a decorator with or without options, which are those of `Task`.
 
     >>> @task(output="total")
@@ -271,9 +260,9 @@ def task(
     >>> add, add(1, 2)
     (<Task 'add'>, 3)
     """
-    make: Any = functools.partial(
-        Task, name=name, output=output, deps=deps, thread=thread, retain=retain, description=description
-    )
+    if unknown := sorted(options.keys() - set(_OPTIONS)):  # which Task would take for values to bind
+        raise TypeError(f"task() got an unexpected keyword argument {unknown[0]!r}; it has {', '.join(_OPTIONS)}")
+    make: Any = functools.partial(Task, **options)
     return make if fn is None else make(fn)
 
 
