@@ -24,7 +24,7 @@ LOOPS: list[dict[str, Any]] = [
 ]
 
 
-# -- an ETL pipeline: names, several outputs, threads, limits, select ----------------------------------------------------
+# -- an ETL pipeline: names, several outputs, threads, limits, select --------------------------------------------------
 
 
 @orch.task(output=("header", "rows"))
@@ -68,7 +68,11 @@ async def test_an_etl_pipeline() -> None:
         "rows": [[5, page] for page in range(4)],
     }
     assert started(result.trace)[:2] == ["extract", "transform"]
-    assert (result["report"], result["table"], result["extract"][0]) == ("total=6, count=4", result.value["table"], ["a", "b"])
+    assert (result["report"], result["table"], result["extract"][0]) == (
+        "total=6, count=4",
+        result.value["table"],
+        ["a", "b"],
+    )
     part = await settle(ETL, {"url": "x", "column": "a"}, select=["total"])
     assert (part.value, list(part.tasks)) == ({"total": 3}, ["total", "transform", "extract"])
 
@@ -90,7 +94,7 @@ async def test_an_etl_pipeline_with_a_broken_step_says_what_is_known() -> None:
     assert result["count"] == 3
 
 
-# -- a checkout: groups in groups, a context, logs -----------------------------------------------------------------------
+# -- a checkout: groups in groups, a context, logs ---------------------------------------------------------------------
 
 
 @attrs.define
@@ -135,7 +139,7 @@ async def test_a_checkout() -> None:
     assert [group.state for group in result.groups.values()] == [State.SUCCEEDED, State.SUCCEEDED]
 
 
-# -- what can be done with a result --------------------------------------------------------------------------------------
+# -- what can be done with a result ------------------------------------------------------------------------------------
 
 
 async def test_a_result_can_be_shown_stored_as_text_and_pickled() -> None:
@@ -165,13 +169,18 @@ async def test_a_thousand_steps_of_every_kind() -> None:
         await anyio.lowlevel.checkpoint()
         bump()
 
-    kinds = [bump, coroutine, suspended, Task(bump, thread=False)]
-    parts = [Sequence(*kinds), Parallel(*kinds), Parallel(*kinds, limit=2), Graph(*[Task(f, name=f"t{k}") for k, f in enumerate([bump, suspended])])]
+    kinds: list[Any] = [bump, coroutine, suspended, Task(bump, thread=False)]
+    parts = [
+        Sequence(*kinds),
+        Parallel(*kinds),
+        Parallel(*kinds, limit=2),
+        Graph(*[Task(f, name=f"t{k}") for k, f in enumerate([bump, suspended])]),
+    ]
     result = await settle(Parallel(*parts * 70, limit=20))
     assert (result.state, count) == (State.SUCCEEDED, 70 * 14)
 
 
-# -- random workflows ----------------------------------------------------------------------------------------------------
+# -- random workflows --------------------------------------------------------------------------------------------------
 
 
 def trees(strategies: list[str], leaves: list[str]) -> st.SearchStrategy[Any]:
@@ -238,7 +247,9 @@ def run(workflow: Workflow, loop: dict[str, Any]) -> RunResult:
     return anyio.run(settle, workflow, inputs, **loop)
 
 
-@given(trees(["abort", "continue"], ["free", "suspends", "takes", "needs", "bad", "late", "threaded", "bad_in_a_thread"]))
+@given(
+    trees(["abort", "continue"], ["free", "suspends", "takes", "needs", "bad", "late", "threaded", "bad_in_a_thread"])
+)
 @settings(deadline=None, max_examples=150)
 def test_a_random_workflow_settles_on_every_loop(tree: Any) -> None:
     workflow = build(tree)

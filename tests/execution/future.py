@@ -1,4 +1,4 @@
-"""Steps whose annotations are strings, as `from __future__ import annotations` makes them; one import is for types only."""
+"""Steps whose annotations are strings, as `from __future__ import annotations` makes them; one is for types only."""
 
 from __future__ import annotations
 

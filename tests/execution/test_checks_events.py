@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -53,7 +53,7 @@ def ears() -> Ears:
     return Ears()
 
 
-# -- 74: every run has a whole trace -------------------------------------------------------------------------------------
+# -- 74: every run has a whole trace -----------------------------------------------------------------------------------
 
 
 async def test_check_74_success_event_by_event() -> None:
@@ -99,12 +99,18 @@ async def test_check_74_an_aborted_run() -> None:
         raise ValueError
 
     result = await settle(Parallel(forever, early, Sequence(forever, a, name="s")))
-    assert told(result.trace)[:5] == ["running", "forever running", "early running", "s/forever running", "early failed"]
+    assert told(result.trace)[:5] == [
+        "running",
+        "forever running",
+        "early running",
+        "s/forever running",
+        "early failed",
+    ]
     assert sorted(told(result.trace)[5:]) == ["failed", "forever cancelled", "s/a skipped", "s/forever cancelled"]
 
 
 async def cancelled(workflow: Any, ears: Ears, when: Callable[[], Awaitable[object]], **options: Any) -> str:
-    """Run something in a scope that is cancelled once `when` is over; give the id of the run after a look at its trace."""
+    """Run something in a scope that is cancelled once `when` is over; give the run's id after a look at its trace."""
 
     async def run() -> None:
         with anyio.CancelScope() as scope:
@@ -144,7 +150,7 @@ async def test_check_74_cancellation_while_a_thread_works(ears: Ears) -> None:
             go.set()
 
     async def working() -> None:
-        while ears.told[-1:] != ["in_thread running"]:
+        while ears.told[-1:] != ["in_thread running"]:  # noqa: ASYNC110 (told from a thread)
             await anyio.sleep(0.001)
 
     bus = EventBus()
@@ -274,7 +280,9 @@ async def test_check_74_a_cancellation_that_nobody_asked_for_is_a_failure(anyio_
 
 
 async def test_check_74_the_trace_of_a_large_run_is_whole() -> None:
-    result = await settle(Sequence(Parallel(*[a, b] * 100), *[b] * 1_000, Graph(*(Task(b, name=f"s{k}") for k in range(300)))))
+    result = await settle(
+        Sequence(Parallel(*[a, b] * 100), *[b] * 1_000, Graph(*(Task(b, name=f"s{k}") for k in range(300))))
+    )
 
     assert len(result.trace) == 2 + 2 * 1_500
 
@@ -283,14 +291,17 @@ async def test_check_74_events_of_threads_and_loop_are_in_one_order() -> None:
     def plain() -> int:
         return 1
 
-    result = await settle(Parallel(*[plain, a, b, Task(plain, thread=False)] * 50))
+    kinds: list[Any] = [plain, a, b, Task(plain, thread=False)]
+    result = await settle(Parallel(*kinds * 50))
     assert len(result.trace) == 2 + 2 * 200
 
 
-# -- 75: subscribers -----------------------------------------------------------------------------------------------------
+# -- 75: subscribers ---------------------------------------------------------------------------------------------------
 
 
-WORKFLOW = Sequence(a, Parallel(a, b, Task(fails, name="bad"), on_failure="continue", name="p"), b, on_failure="continue")
+WORKFLOW = Sequence(
+    a, Parallel(a, b, Task(fails, name="bad"), on_failure="continue", name="p"), b, on_failure="continue"
+)
 
 
 async def test_check_75_every_subscriber_gets_every_event_in_order() -> None:
@@ -339,7 +350,9 @@ async def test_check_75_a_raising_subscriber_hurts_nobody(caplog: pytest.LogCapt
     assert "broken later" in caplog.text
 
 
-async def test_check_75_a_subscriber_that_raises_now_and_then_goes_on_listening(caplog: pytest.LogCaptureFixture) -> None:
+async def test_check_75_a_subscriber_that_raises_now_and_then_goes_on_listening(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     heard: list[int] = []
 
     def moody(event: Event) -> None:
@@ -407,7 +420,7 @@ async def test_check_75_what_is_no_subscriber_is_refused(subscribers: Any, messa
         AsyncRunner(subscribers=subscribers)
 
 
-# -- 76: slow subscribers ------------------------------------------------------------------------------------------------
+# -- 76: slow subscribers ----------------------------------------------------------------------------------------------
 
 
 async def test_check_76_run_returns_only_after_the_last_event_is_heard() -> None:
@@ -543,14 +556,14 @@ async def test_check_76_a_cancelled_run_does_not_wait_for_ever_for_a_stuck_subsc
     assert scope.cancelled_caught
 
 
-# -- 77: two runs at once ------------------------------------------------------------------------------------------------
+# -- 77: two runs at once ----------------------------------------------------------------------------------------------
 
 
 async def test_check_77_a_subscriber_of_one_run_hears_of_that_run_only() -> None:
     mine, everybodys = Ears(), Ears()
     meet = [anyio.Event(), anyio.Event()]
 
-    def step(k: int) -> Task[..., None]:
+    def step(k: int) -> Task[..., Any]:
         async def step() -> None:
             meet[k].set()
             await meet[1 - k].wait()
@@ -586,12 +599,12 @@ async def test_check_77_a_run_id_may_be_given() -> None:
             await orch.run(a, run_id=wrong)  # type: ignore[arg-type]
 
 
-# -- 79: unsubscribing ---------------------------------------------------------------------------------------------------
+# -- 79: unsubscribing -------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def bus() -> Iterator[EventBus]:
-    yield EventBus()
+def bus() -> EventBus:
+    return EventBus()
 
 
 async def test_check_79_who_has_unsubscribed_hears_nothing_more(bus: EventBus) -> None:

@@ -64,7 +64,7 @@ async def when_all_wait() -> None:
     raise ValueError("early")
 
 
-# -- 38: ABORT -----------------------------------------------------------------------------------------------------------
+# -- 38: ABORT ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("strategy", ["abort", FailureStrategy.ABORT, None], ids=str)
@@ -177,7 +177,7 @@ async def test_check_38_many_running_siblings_are_all_cancelled(kind: str) -> No
     assert result.tasks["s/fail"].state is State.FAILED
 
 
-# -- 39: CONTINUE in a Sequence ------------------------------------------------------------------------------------------
+# -- 39: CONTINUE in a Sequence ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -224,14 +224,14 @@ async def test_check_39_a_failed_group_does_not_stop_the_next_step(group: Any) -
 
 async def test_check_39_a_dependency_of_an_earlier_step_that_failed_is_a_need() -> None:
     workflow = Sequence(
-        failing(ValueError(), "a"), giving(2, "b"), giving(3, "c").evolve(deps=["a"]), giving(4, "d").evolve(deps=["b"]),
-        on_failure="continue",
+        failing(ValueError(), "a"), giving(2, "b"), giving(3, "c").evolve(deps=["a"]),
+        giving(4, "d").evolve(deps=["b"]), on_failure="continue",
     )  # fmt: skip
 
     assert list(states(await settle(workflow)).values()) == ["failed", "succeeded", "skipped", "succeeded"]
 
 
-# -- 40: CONTINUE in a Graph ---------------------------------------------------------------------------------------------
+# -- 40: CONTINUE in a Graph -------------------------------------------------------------------------------------------
 
 
 async def test_check_40_data_dependents_are_skipped_and_independent_branches_finish() -> None:
@@ -318,7 +318,7 @@ async def test_check_40_dependents_of_a_failed_group_are_skipped() -> None:
     assert {result.tasks[name].cause for name in ("reader", "next")} <= {"group", "group/fail"}
 
 
-# -- 41: however a step raises -------------------------------------------------------------------------------------------
+# -- 41: however a step raises -----------------------------------------------------------------------------------------
 
 
 class Raises:
@@ -336,7 +336,7 @@ async def raises() -> None:
     raise ValueError
 
 
-RAISING = {
+RAISING: dict[str, Any] = {
     "coroutine": raises,
     "object": Raises(),
     "async object": RaisesLater(),
@@ -354,7 +354,11 @@ async def test_check_41_the_strategy_is_applied_alike(how: str, thread: bool | N
         fails = Task(_liar(), name="fails", thread=thread)
     result = await settle(Sequence(giving(1, "a"), fails, giving(2, "b"), on_failure=strategy))
 
-    assert states(result) == {"a": "succeeded", "fails": "failed", "b": "skipped" if strategy == "abort" else "succeeded"}
+    assert states(result) == {
+        "a": "succeeded",
+        "fails": "failed",
+        "b": "skipped" if strategy == "abort" else "succeeded",
+    }
     assert [type(error) for error in result.errors] == [TypeError if how == "wrong call" else ValueError]
 
 
@@ -378,7 +382,7 @@ def test_check_41_the_synchronous_runner_gives_the_same(kind: str, backend: str,
     assert [str(error) for error in result.errors] == ["b"]
 
 
-# -- 42: nested strategies -----------------------------------------------------------------------------------------------
+# -- 42: nested strategies ---------------------------------------------------------------------------------------------
 
 
 async def test_check_42_the_inner_strategy_decides_first_and_the_outer_sees_one_failed_step() -> None:
@@ -474,7 +478,7 @@ async def test_check_42_a_failure_travels_through_every_level_by_its_own_strateg
     assert {group.state for group in result.groups.values()} == {State.FAILED}
 
 
-# -- strategies of one's own ---------------------------------------------------------------------------------------------
+# -- strategies of one's own -------------------------------------------------------------------------------------------
 
 
 class Picky:
@@ -511,15 +515,13 @@ async def test_a_strategy_that_fails_aborts_and_is_reported(answer: Any, caplog:
 
     error = ValueError("the step's")
     with anyio.fail_after(PATIENCE):
-        result = await orch.run(
-            Sequence(failing(error), giving(1, "b"), on_failure=Broken()), raise_on_failure=False
-        )
+        result = await orch.run(Sequence(failing(error), giving(1, "b"), on_failure=Broken()), raise_on_failure=False)
     assert states(result) == {"fail": "failed", "b": "skipped"}
     assert result.errors[0] is error
     assert "the failure strategy of group 'sequence' failed" in caplog.text
 
 
-# -- 43: how a failed run is told ----------------------------------------------------------------------------------------
+# -- 43: how a failed run is told --------------------------------------------------------------------------------------
 
 
 async def test_check_43_by_default_an_exception_carries_the_result() -> None:

@@ -3,6 +3,7 @@
 import gc
 import time
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -11,7 +12,7 @@ import pytest
 import trio.testing
 
 import orch
-from orch import AsyncRunner, DefinitionError, Graph, Parallel, Sequence, State, Task, TaskRecord
+from orch import AsyncRunner, DefinitionError, Graph, Parallel, Sequence, State, Task, TaskRecord, Workflow
 from orch.errors import InputError
 from tests.runners.truth import PATIENCE, check, settle, started, states, told
 
@@ -21,7 +22,7 @@ VIRTUAL = [pytest.param(("trio", {"clock": trio.testing.MockClock(autojump_thres
 async def free() -> None: ...
 
 
-# -- 27 and 28 -----------------------------------------------------------------------------------------------------------
+# -- 27 and 28 ---------------------------------------------------------------------------------------------------------
 
 
 async def test_check_27_a_step_starts_as_soon_as_what_it_needs_is_there() -> None:
@@ -111,7 +112,7 @@ async def test_check_28_a_value_is_the_same_object_for_all_readers() -> None:
     assert result["one"] == result["two"] == id(result["source"])
 
 
-# -- 29 ------------------------------------------------------------------------------------------------------------------
+# -- 29 ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3])
@@ -158,7 +159,7 @@ async def test_check_29_the_order_is_the_same_on_every_run() -> None:
         assert started((await settle(graph)).trace) == first
 
 
-# -- 30 ------------------------------------------------------------------------------------------------------------------
+# -- 30 ----------------------------------------------------------------------------------------------------------------
 
 
 async def test_check_30_select_runs_the_named_and_its_ancestors_and_nothing_else() -> None:
@@ -193,7 +194,7 @@ async def test_check_30_select_runs_the_named_and_its_ancestors_and_nothing_else
     assert len(ran) == 2
 
 
-# -- 31 ------------------------------------------------------------------------------------------------------------------
+# -- 31 ----------------------------------------------------------------------------------------------------------------
 
 
 class Heavy:
@@ -345,20 +346,22 @@ async def test_check_31_none_is_a_value() -> None:
     assert (result["nothing"], "nothing" in result, result.value) == (None, True, {"nothing": None, "reads": "None"})
 
 
-# -- 32 ------------------------------------------------------------------------------------------------------------------
+# -- 32 ----------------------------------------------------------------------------------------------------------------
 
 
 def chain(size: int) -> Graph:
     return Graph(*(Task(free, name=f"s{k}", deps=[f"s{k - 1}"] if k else []) for k in range(size)))
 
 
-SHAPES = {
+SHAPES: dict[str, Callable[[int], Workflow]] = {
     "independent": lambda size: Parallel(*[Task(free)] * size),
     "independent graph": lambda size: Graph(*(Task(free, name=f"s{k}") for k in range(size))),
     "chain": chain,
     "sequence": lambda size: Sequence(*[Task(free)] * size),
     "chain of groups": lambda size: Sequence(*[Parallel(free)] * size),
-    "fan out and in": lambda size: Sequence(Parallel(*[Task(free)] * (size // 2)), Parallel(*[Task(free)] * (size // 2))),
+    "fan out and in": lambda size: Sequence(
+        Parallel(*[Task(free)] * (size // 2)), Parallel(*[Task(free)] * (size // 2))
+    ),
 }
 
 

@@ -1,7 +1,7 @@
 """Checks 18 to 26: Sequence and Parallel, their values, their limits, and what a failure does to the others."""
 
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -38,7 +38,7 @@ class Turns:
         self.ended = [anyio.Event() for _ in range(size + 1)]
         self.ended[size].set()
 
-    def step(self, k: int) -> Task[..., int]:
+    def step(self, k: int) -> Task[..., Any]:
         async def step() -> int:
             await self.ended[k + 1].wait()
             self.ended[k].set()
@@ -48,7 +48,7 @@ class Turns:
 
 
 class Counter:
-    """Counts how many bodies are active at a time; each body stays for some turns of the loop, so that others come in."""
+    """Counts how many bodies are active at a time; each body stays for some turns of the loop."""
 
     def __init__(self) -> None:
         self.active = self.most = self.done = 0
@@ -64,7 +64,7 @@ class Counter:
             self.active -= 1
             self.done += 1
 
-    def step(self, name: str = "step") -> Task[..., None]:
+    def step(self, name: str = "step") -> Task[..., Any]:
         async def step() -> None:
             with self:
                 for _ in range(8):  # spares double from tick to tick: by then ten are in
@@ -72,11 +72,11 @@ class Counter:
 
         return Task(step, name=name)
 
-    def steps(self, size: int) -> list[Task[..., None]]:
+    def steps(self, size: int) -> list[Task[..., Any]]:
         return [self.step(f"s{k}") for k in range(size)]
 
 
-# -- 18 to 22: values and order ------------------------------------------------------------------------------------------
+# -- 18 to 22: values and order ----------------------------------------------------------------------------------------
 
 
 async def test_check_18_steps_run_in_order_and_the_value_is_the_list() -> None:
@@ -102,7 +102,7 @@ async def test_check_18_steps_that_suspend_and_plain_ones_keep_the_order() -> No
         await anyio.lowlevel.checkpoint()
         log.append("suspended")
 
-    steps = [suspended, lambda: log.append("thread"), Task(lambda: log.append("place"), thread=False)]
+    steps: list[Any] = [suspended, lambda: log.append("thread"), Task(lambda: log.append("place"), thread=False)]
     await settle(Sequence(*(steps * 4)))
     assert log == ["suspended", "thread", "place"] * 4
 
@@ -178,7 +178,7 @@ async def test_check_22_what_a_parallel_hands_on_is_the_list() -> None:
     assert (await settle(Sequence(Parallel(turns.step(0), turns.step(1)), reads))).value == [[0, 1], [1, 0]]
 
 
-# -- 23 and 24: limits ---------------------------------------------------------------------------------------------------
+# -- 23 and 24: limits -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("limit", [1, 2, 7, None])
@@ -219,7 +219,8 @@ async def test_check_23_threads_and_coroutines_share_a_limit() -> None:
         with counter:
             threading.Event().wait(0.001)
 
-    await settle(Parallel(*[plain, counter.step()] * 20, limit=2))
+    both: list[Any] = [plain, counter.step()]
+    await settle(Parallel(*both * 20, limit=2))
     assert counter.done == 40
     assert counter.most <= 2
 
@@ -262,7 +263,7 @@ async def test_check_24_an_outer_limit_is_shared_by_all_inside(limit: int) -> No
 async def test_check_24_the_tightest_of_nested_limits_holds() -> None:
     inner, outer = Counter(), Counter()
 
-    def both(name: str) -> Task[..., None]:
+    def both(name: str) -> Task[..., Any]:
         async def step() -> None:
             with inner, outer:
                 for _ in range(3):
@@ -313,7 +314,7 @@ async def test_check_24_a_failure_in_a_limited_group_gives_its_slot_back() -> No
 async def test_check_24_a_run_limit_and_a_group_limit_hold_together() -> None:
     counter, inside = Counter(), Counter()
 
-    def both(name: str) -> Task[..., None]:
+    def both(name: str) -> Task[..., Any]:
         async def step() -> None:
             with counter, inside:
                 for _ in range(3):
@@ -326,7 +327,7 @@ async def test_check_24_a_run_limit_and_a_group_limit_hold_together() -> None:
     assert (counter.most, inside.most) == (5, 2)
 
 
-# -- 25: ABORT -----------------------------------------------------------------------------------------------------------
+# -- 25: ABORT ---------------------------------------------------------------------------------------------------------
 
 
 async def test_check_25_siblings_of_a_failed_step_are_cancelled_at_once() -> None:
@@ -384,7 +385,7 @@ async def test_check_25_what_a_sibling_raises_while_it_is_cancelled_is_kept() ->
         try:
             await anyio.sleep_forever()
         finally:
-            raise KeyError("cleanup")  # noqa: B012 (what this is about)
+            raise KeyError("cleanup")
 
     async def early() -> None:
         await anyio.wait_all_tasks_blocked()
@@ -443,7 +444,7 @@ async def test_check_25_the_task_that_called_is_not_cancelled() -> None:
     await settle(Parallel(giving(1), giving(2)))
 
 
-# -- 26: one type for one or several errors ------------------------------------------------------------------------------
+# -- 26: one type for one or several errors ----------------------------------------------------------------------------
 
 
 async def raised(workflow: Any) -> WorkflowError:
@@ -513,11 +514,11 @@ async def test_check_26_except_star_picks_among_them_and_keeps_the_result() -> N
 
 @pytest.mark.parametrize("strategy", ["abort", "continue"])
 async def test_check_26_failures_of_one_moment(strategy: str) -> None:
-    """Five steps are let go at once and all raise. Under CONTINUE there are five errors, under ABORT at least the first."""
+    """Five steps are let go at once and all raise. Under CONTINUE there are five errors, under ABORT one at least."""
     go = anyio.Event()
     errors = [ValueError(k) for k in range(5)]
 
-    def step(k: int) -> Task[..., None]:
+    def step(k: int) -> Task[..., Any]:
         async def step() -> None:
             await go.wait()
             raise errors[k]
@@ -541,8 +542,8 @@ async def _when_all_wait(do: Callable[[], object]) -> None:
 async def test_check_26_errors_are_in_order_of_time() -> None:
     turns = Turns(3)
 
-    def step(k: int) -> Task[..., None]:
-        body: Callable[[], Awaitable[int]] = turns.step(k).fn
+    def step(k: int) -> Task[..., Any]:
+        body: Any = turns.step(k).fn
 
         async def step() -> None:
             await body()
@@ -584,7 +585,7 @@ async def test_check_26_a_workflow_within_a_step_raises_its_error_as_any_other()
 
 
 async def test_check_26_hostile_exceptions_are_kept_as_they_are() -> None:
-    class Hostile(Exception):
+    class HostileError(Exception):
         def __str__(self) -> str:
             raise RuntimeError("no text")
 
@@ -595,7 +596,7 @@ async def test_check_26_hostile_exceptions_are_kept_as_they_are() -> None:
 
         __hash__ = None  # type: ignore[assignment]
 
-    error = Hostile()
+    error = HostileError()
     with anyio.fail_after(PATIENCE):
         result = await orch.run(failing(error, "step"), raise_on_failure=False)
     assert result.errors[0] is error

@@ -1,6 +1,6 @@
 """Checks 33 to 37: what a run gives to a step, and what it refuses to be given."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Optional
 
 import anyio
@@ -50,7 +50,7 @@ def in_a_thread(c: Context[Any]) -> Any:
 ALL = [first, last, keyword, optional, old_optional, annotated, quoted, in_a_thread, *future.CONTEXTS]
 
 
-# -- 33 and 35: the context ----------------------------------------------------------------------------------------------
+# -- 33 and 35: the context --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fn", ALL, ids=lambda fn: f"{fn.__module__[-6:]}.{fn.__name__}")
@@ -140,7 +140,9 @@ async def test_check_33_what_a_step_logs_is_in_the_trace() -> None:
     ]
 
 
-@pytest.mark.parametrize("fn", [first, keyword, annotated, quoted, in_a_thread, future.plain], ids=lambda fn: fn.__name__)
+@pytest.mark.parametrize(
+    "fn", [first, keyword, annotated, quoted, in_a_thread, future.plain], ids=lambda fn: fn.__name__
+)
 async def test_check_35_a_run_without_the_context_that_is_required_does_not_start(fn: Any) -> None:
     ran: list[int] = []
 
@@ -152,7 +154,11 @@ async def test_check_35_a_run_without_the_context_that_is_required_does_not_star
     assert ran == []
 
 
-@pytest.mark.parametrize("fn", [optional, old_optional, future.optional, future.old_optional], ids=lambda fn: fn.__name__ + fn.__module__[-6:])
+@pytest.mark.parametrize(
+    "fn",
+    [optional, old_optional, future.optional, future.old_optional],
+    ids=lambda fn: fn.__name__ + fn.__module__[-6:],
+)
 async def test_check_35_an_optional_context_is_none_without_one(fn: Any) -> None:
     assert (await settle(fn)).value is None
 
@@ -164,7 +170,7 @@ async def test_check_35_something_else_given_as_the_context_is_refused() -> None
         await orch.run(first, Context(), context=Context())
 
 
-# -- 34: names and upstream ----------------------------------------------------------------------------------------------
+# -- 34: names and upstream --------------------------------------------------------------------------------------------
 
 
 async def one() -> int:
@@ -199,19 +205,21 @@ async def test_check_34_under_continue_a_step_with_a_failed_parent_does_not_run_
         raise ValueError
 
     result = await settle(
-        Graph(one, fails, Task(merge, deps=["one", "fails"]), Task(merge, name="ok", deps=["one"]), on_failure="continue")
+        Graph(
+            one, fails, Task(merge, deps=["one", "fails"]), Task(merge, name="ok", deps=["one"]), on_failure="continue"
+        )
     )
     assert result.tasks["merge"].reason == "upstream_failed"
     assert result["ok"] == {"one": 1}
 
 
-# -- 36 and 37: inputs ---------------------------------------------------------------------------------------------------
+# -- 36 and 37: inputs -------------------------------------------------------------------------------------------------
 
 
 async def test_check_36_precedence_in_one_workflow() -> None:
     """Every source at once; tests/plan/test_parameters.py shows them one by one."""
 
-    async def step(
+    async def step(  # noqa: PLR0917 (as many as there are sources)
         c: Context[str], bound: Any, one: Any, piped: Any, given: Any, default: Any = "default", **more: Any
     ) -> Any:
         return c.data, bound, one, piped, given, default, more
@@ -248,7 +256,8 @@ def test_check_37_a_binding_for_an_unknown_name_is_refused_with_a_suggestion() -
     async def step(url: str) -> str:
         return url
 
-    for make in (lambda: Task(step, urll="u"), lambda: Task(step).bind(urll="u")):
+    makes: list[Callable[[], object]] = [lambda: Task(step, urll="u"), lambda: Task(step).bind(urll="u")]
+    for make in makes:
         with pytest.raises(TypeError, match=r"'urll'.*did you mean 'url'"):
             make()
 

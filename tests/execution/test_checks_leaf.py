@@ -38,7 +38,7 @@ async def d() -> None: ...
 
 
 async def test_check_05_dependencies_first_declaration_order_otherwise() -> None:
-    orders = [(a, b, c, d), (d, c, b, a), (c, a, d, b)]
+    orders: list[tuple[Any, ...]] = [(a, b, c, d), (d, c, b, a), (c, a, d, b)]
     expected = [["d", "a", "b", "c"], ["d", "b", "c", "a"], ["d", "a", "b", "c"]]
     for functions, order in zip(orders, expected, strict=True):
         graph = Graph(*functions)
@@ -197,7 +197,7 @@ async def test_check_12_plain_functions_block_threads_and_not_the_loop() -> None
         return together.wait(PATIENCE) >= 0
 
     async def let_them_go() -> None:
-        while together.n_waiting < 3:
+        while together.n_waiting < 3:  # noqa: ASYNC110 (it is threads that wait)
             await anyio.sleep(0.001)
         together.wait(PATIENCE)
 
@@ -245,14 +245,14 @@ async def test_check_12_no_more_threads_than_allowed() -> None:
     assert most <= 3
 
 
-# -- 13: what is awaited -------------------------------------------------------------------------------------------------
+# -- 13: what is awaited -----------------------------------------------------------------------------------------------
 
 
 class Called:
-    async def __call__(self) -> str:
+    async def __call__(self) -> Any:
         return await later("called")
 
-    async def method(self) -> str:
+    async def method(self) -> Any:
         return await later("method")
 
 
@@ -308,7 +308,7 @@ async def test_check_13_what_a_plain_function_returns_is_awaited_on_the_loop(any
     threads: list[int] = []
 
     async def rest() -> None:
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         threads.append(threading.get_ident())
 
     def step() -> Awaitable[None]:
@@ -327,7 +327,7 @@ async def test_check_13_a_future_of_asyncio_is_awaited() -> None:
     assert (await settle(Task(lambda: asyncio.ensure_future(step()), name="step", thread=False))).value == 1
 
 
-# -- 14: context variables -----------------------------------------------------------------------------------------------
+# -- 14: context variables ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["coroutine", "thread", "in place"])
@@ -360,7 +360,7 @@ async def test_check_14_a_variable_set_before_an_awaited_rest_is_kept_for_it() -
         colour.set("mine")
         return rest()
 
-    assert (await settle(Sequence(step, lambda: colour.get()))).value == ["mine", "none"]
+    assert (await settle(Sequence(step, lambda: colour.get()))).value == ["mine", "none"]  # noqa: PLW0108 (get has no signature)
 
 
 async def test_check_14_two_runs_at_once_see_each_its_callers() -> None:
@@ -382,7 +382,7 @@ async def test_check_14_two_runs_at_once_see_each_its_callers() -> None:
     assert found == {"red": ["red"] * 3, "blue": ["blue"] * 3}
 
 
-# -- 15 to 17 ------------------------------------------------------------------------------------------------------------
+# -- 15 to 17 ----------------------------------------------------------------------------------------------------------
 
 
 async def test_check_15_a_decorated_task_called_directly_is_the_plain_function() -> None:
@@ -433,7 +433,14 @@ async def test_check_16_every_callable_has_a_usable_name(fn: Any, name: str) -> 
 @pytest.mark.parametrize("kind", ["coroutine", "thread", "in place"])
 @pytest.mark.parametrize(
     ("value", "found"),
-    [((1, 2, 3), "3 values"), ((1,), "1 values"), ((), "0 values"), (1, "a int"), (None, "a NoneType"), ("xy", "a str")],
+    [
+        ((1, 2, 3), "3 values"),
+        ((1,), "1 values"),
+        ((), "0 values"),
+        (1, "a int"),
+        (None, "a NoneType"),
+        ("xy", "a str"),
+    ],
     ids=repr,
 )
 async def test_check_17_outputs_that_do_not_come_fail_the_task(kind: str, value: Any, found: str) -> None:
@@ -459,5 +466,3 @@ async def test_check_17_outputs_that_come_are_told_apart() -> None:
 
 async def swap(a: int, b: int) -> tuple[int, int]:
     return b, a
-
-

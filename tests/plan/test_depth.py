@@ -54,10 +54,12 @@ def innermost(value: Any) -> Any:
     return value
 
 
-# -- deep ----------------------------------------------------------------------------------------------------------------
+# -- deep --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kinds", [[Sequence], [Parallel], [Graph], GROUPS], ids=["Sequence", "Parallel", "Graph", "mixed"])
+@pytest.mark.parametrize(
+    "kinds", [[Sequence], [Parallel], [Graph], GROUPS], ids=["Sequence", "Parallel", "Graph", "mixed"]
+)
 def test_ten_thousand_groups_in_each_other(kinds: list[Any]) -> None:
     workflow = nested(*kinds)
     with within(5), shallow():
@@ -125,7 +127,7 @@ def test_a_cycle_in_the_depth_is_found() -> None:
         compile(nested(*GROUPS, step=cycle))
 
 
-# -- wide ----------------------------------------------------------------------------------------------------------------
+# -- wide --------------------------------------------------------------------------------------------------------------
 
 
 def test_a_chain_of_a_hundred_thousand() -> None:

@@ -1,4 +1,4 @@
-"""Which names a step can see: those of the Graphs and earlier steps around it, the innermost first; and what `deps` mean."""
+"""Which names a step can see: those of the Graphs and steps around it, the innermost first; and what deps mean."""
 
 import pickle
 from typing import Any
@@ -15,7 +15,7 @@ async def reader(x: Any) -> Any:
     return x
 
 
-# -- who sees whom -------------------------------------------------------------------------------------------------------
+# -- who sees whom -----------------------------------------------------------------------------------------------------
 
 
 def test_the_steps_of_a_graph_see_each_other_wherever_they_stand() -> None:
@@ -83,11 +83,13 @@ def test_names_are_gone_behind_their_group() -> None:
     assert run(Graph(deep, asking("step", ["hidden"])), hidden="input")["step"] == ("step", {"hidden": "input"})
 
 
-# -- what a group offers -------------------------------------------------------------------------------------------------
+# -- what a group offers -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("kind", "expected"), [(Sequence, [1, 2]), (Parallel, [1, 2]), (Graph, {"a": 1, "b": 2})], ids=lambda each: str(each)
+    ("kind", "expected"),
+    [(Sequence, [1, 2]), (Parallel, [1, 2]), (Graph, {"a": 1, "b": 2})],
+    ids=str,
 )
 def test_the_name_of_a_group_is_its_value(kind: Any, expected: Any) -> None:
     group = kind(constant(1, name="a"), constant(2, name="b"), name="x")
@@ -120,7 +122,7 @@ def test_the_value_of_a_group_of_groups() -> None:
     assert run(Graph(group, reader))["reader"] == [[1, 2], {"three": 3}, [], []]
 
 
-# -- deps ----------------------------------------------------------------------------------------------------------------
+# -- deps --------------------------------------------------------------------------------------------------------------
 
 
 async def first() -> int:
@@ -212,7 +214,7 @@ def test_names_deeper_in_a_group_are_no_dependencies_outside() -> None:
         compile(Graph(Parallel(Parallel(constant(1, name="deep"))), Task(reader, x=0, deps=["deep"])))
 
 
-# -- ambiguity -----------------------------------------------------------------------------------------------------------
+# -- ambiguity ---------------------------------------------------------------------------------------------------------
 
 
 def test_two_earlier_steps_of_one_name_are_ambiguous() -> None:
@@ -257,7 +259,7 @@ def test_inside_such_a_group_its_own_names_come_first() -> None:
     assert run(Graph(constant(1, name="x"), inner))["reader"] == 2
 
 
-# -- names as text -------------------------------------------------------------------------------------------------------
+# -- names as text -----------------------------------------------------------------------------------------------------
 
 
 def test_any_text_is_a_name() -> None:

@@ -1,9 +1,11 @@
-"""Random definitions against oracles that are too simple to be wrong: graphlib for graphs, a recursive walk for groups."""
+"""Random definitions against oracles that are too simple to be wrong: graphlib for graphs, recursion for groups."""
 
 import graphlib
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -90,7 +92,7 @@ def test_a_graph_against_graphlib(data: st.DataObject) -> None:
     assert {name: set(others) for name, others in after(graph).items()} == {n: set(o) for n, o in needs.items()}
     path = plan.critical_path()
     assert len(path) == longest(needs)
-    assert all(one in needs[other] for one, other in zip(path, path[1:], strict=False))
+    assert all(one in needs[other] for one, other in pairwise(path))
     assert run(graph).value == expected(needs, how)
 
 
@@ -126,18 +128,17 @@ def test_a_cycle_against_graphlib(data: st.DataObject) -> None:
 
 
 def _check_cycles(graph: Graph, needs: Needs) -> None:
-    try:
+    with pytest.raises(orch.DefinitionError) as caught:
         compile(graph)
-    except orch.DefinitionError as error:
-        paths = [each.path for each in error.problems if isinstance(each, orch.CycleError)]
+    paths = [each.path for each in caught.value.problems if isinstance(each, orch.CycleError)]
     assert paths
     for path in paths:
         assert path[0] == path[-1]
         assert len(set(path)) == len(path) - 1
-        assert all(one in needs[other] for one, other in zip(path, path[1:], strict=False))
+        assert all(one in needs[other] for one, other in pairwise(path))
 
 
-# -- groups in groups ----------------------------------------------------------------------------------------------------
+# -- groups in groups --------------------------------------------------------------------------------------------------
 
 
 def trees() -> st.SearchStrategy[Any]:

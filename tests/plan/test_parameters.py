@@ -196,7 +196,7 @@ def test_bound_values_are_given_as_they_are_not_copied() -> None:
     assert value(Task(required, mine)) is mine
 
 
-# -- 4. names: a dependency, an output of the graph, an earlier step -----------------------------------------------------
+# -- 4. names: a dependency, an output of the graph, an earlier step ---------------------------------------------------
 
 
 @every_kind
@@ -243,7 +243,7 @@ def test_a_step_is_no_input_of_its_own() -> None:
     assert value(Sequence(x, x), x=1) == [2, 3]
 
 
-# -- 5. the value handed on; test_piping.py has the rest -----------------------------------------------------------------
+# -- 5. the value handed on; test_piping.py has the rest ---------------------------------------------------------------
 
 
 def test_a_piped_value_wins_over_an_input_of_that_name() -> None:
@@ -259,7 +259,7 @@ def test_what_is_not_piped_into_takes_an_input(fn: Any) -> None:
     assert value(Sequence(constant("piped"), fn), x="input") == ["piped", "input"]
 
 
-# -- 6. to 8. inputs, defaults, and nothing -----------------------------------------------------------------------------
+# -- 6. to 8. inputs, defaults, and nothing ----------------------------------------------------------------------------
 
 
 @every_kind
@@ -309,7 +309,7 @@ def test_one_input_serves_every_parameter_of_its_name() -> None:
         run(workflow)
 
 
-# -- what a signature may look like --------------------------------------------------------------------------------------
+# -- what a signature may look like ------------------------------------------------------------------------------------
 
 
 def test_args_and_kwargs_need_nothing_and_take_what_is_bound() -> None:
@@ -320,7 +320,7 @@ def test_args_and_kwargs_need_nothing_and_take_what_is_bound() -> None:
     assert value(Task(step, 1, 2, 3)) == (1, (2, 3), 0, {})
     assert value(Task(step, 1, 2, k=4, z=5)) == (1, (2,), 4, {"z": 5})
     assert value(Task(step, z=5), a=1, k=2) == (1, (), 2, {"z": 5})
-    with pytest.raises(InputError, match="unexpected input: 'args', 'kwargs'|unexpected input: 'args'"):
+    with pytest.raises(InputError, match="unexpected input: 'args', 'kwargs'"):
         run(Task(step), a=1, args=1, kwargs=2)
 
 
@@ -367,7 +367,7 @@ def test_a_method_does_not_ask_for_self() -> None:
     assert value(Source().load, x=1) == 1
 
 
-# -- several outputs -----------------------------------------------------------------------------------------------------
+# -- several outputs ---------------------------------------------------------------------------------------------------
 
 
 def divided(**options: Any) -> Task[..., Any]:
@@ -389,7 +389,9 @@ def test_each_output_is_a_name_of_its_own(fn: str) -> None:
 
 def test_an_output_serves_as_dependency_and_the_name_of_the_task_gives_all() -> None:
     whole = Task(required, deps=["divide"], name="whole")
-    graph = Graph(divided(), asking("step", ["divide"], deps=["divide"]), asking("other", ["rest"], deps=["rest"]), whole)
+    graph = Graph(
+        divided(), asking("step", ["divide"], deps=["divide"]), asking("other", ["rest"], deps=["rest"]), whole
+    )
 
     result = run(graph, a=7, b=4, x=0)
     assert (result["step"], result["other"]) == (("step", {"divide": (1, 3)}), ("other", {"rest": 3}))
@@ -419,7 +421,7 @@ def test_outputs_in_a_sequence() -> None:
     assert run(Sequence(divided(), required), a=7, b=4).value == [(1, 3), (1, 3)]  # handed on: the whole value
 
 
-# -- one definition error for all ----------------------------------------------------------------------------------------
+# -- one definition error for all --------------------------------------------------------------------------------------
 
 
 def test_all_problems_of_a_definition_come_in_one_error() -> None:

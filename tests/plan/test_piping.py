@@ -21,7 +21,7 @@ async def echo(handed: Any) -> Any:
 SOURCE = constant("value")
 
 
-# -- which parameter -----------------------------------------------------------------------------------------------------
+# -- which parameter ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_parameter_filled_by_name_leaves_the_piped_value_to_the_next() -> None
     assert run(Sequence(SOURCE, asking("step", ["source", "b"])))["step"] == ("step", {"source": "value", "b": "value"})
 
 
-# -- along a Sequence ----------------------------------------------------------------------------------------------------
+# -- along a Sequence --------------------------------------------------------------------------------------------------
 
 
 def test_the_first_step_takes_inputs_and_the_others_what_is_handed_on() -> None:
@@ -104,7 +104,7 @@ def test_a_graph_does_not_pipe_by_itself() -> None:
     assert value(Graph(inc, constant(5)), x=0) == {"inc": 1, "source": 5}
 
 
-# -- into groups ---------------------------------------------------------------------------------------------------------
+# -- into groups -------------------------------------------------------------------------------------------------------
 
 
 def test_into_a_sequence_its_first_step_takes_it() -> None:
@@ -128,7 +128,9 @@ def test_into_a_graph_one_input_takes_it_in_all_its_steps() -> None:
 
 
 def test_into_a_graph_the_first_required_input_takes_it_the_others_are_inputs_of_the_run() -> None:
-    workflow = Sequence(SOURCE, Graph(asking("a", ["k=0", "*", "only"]), asking("b", ["x", "y"]), asking("c", ["y", "x"])))
+    workflow = Sequence(
+        SOURCE, Graph(asking("a", ["k=0", "*", "only"]), asking("b", ["x", "y"]), asking("c", ["y", "x"]))
+    )
 
     assert compile(workflow).inputs == ("only", "y", "k")
     result = run(workflow, only=1, y=2)
@@ -138,7 +140,9 @@ def test_into_a_graph_the_first_required_input_takes_it_the_others_are_inputs_of
 
 
 def test_into_a_graph_of_groups() -> None:
-    graph = Graph(Sequence(asking("a", ["x"]), asking("b", ["handed"]), name="s"), Parallel(asking("c", ["x"]), name="p"))
+    graph = Graph(
+        Sequence(asking("a", ["x"]), asking("b", ["handed"]), name="s"), Parallel(asking("c", ["x"]), name="p")
+    )
 
     result = run(Sequence(SOURCE, graph))
     assert result["a"] == ("a", {"x": "value"})
@@ -152,7 +156,7 @@ def test_steps_of_a_graph_wait_for_the_step_before_it_whether_they_take_its_valu
     assert after(workflow) == {"source": [], "graph/a": ["source"], "graph/b": ["graph/a"], "graph/c": ["source"]}
 
 
-# -- out of groups -------------------------------------------------------------------------------------------------------
+# -- out of groups -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -204,7 +208,7 @@ def test_an_empty_group_still_waits_for_what_stands_before_it() -> None:
         assert after(Sequence(SOURCE, group, asking("last")))["last"] == ["source"]
 
 
-# -- the order of a Sequence ---------------------------------------------------------------------------------------------
+# -- the order of a Sequence -------------------------------------------------------------------------------------------
 
 
 def test_steps_run_one_after_another_without_any_values() -> None:

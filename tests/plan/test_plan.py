@@ -14,10 +14,12 @@ from orch.errors import DuplicateNameError, InputError, MissingDependencyError
 from orch.plan import Plan, compile  # noqa: A004 (the verb under test)
 from tests.plan.wired import after, asking, constant, run, value
 
-DIAMOND = Graph(asking("d", ["b", "c"]), asking("c", ["a"]), asking("b", ["a"]), asking("a", ["url", "rows=1"]), name="etl")
+DIAMOND = Graph(
+    asking("d", ["b", "c"]), asking("c", ["a"]), asking("b", ["a"]), asking("a", ["url", "rows=1"]), name="etl"
+)
 
 
-# -- compile -------------------------------------------------------------------------------------------------------------
+# -- compile -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_definition_is_compiled_once_and_keeps_its_plan() -> None:
@@ -123,7 +125,7 @@ def test_compiling_in_several_threads_at_once() -> None:
     assert compile(workflow) in plans
 
 
-# -- what it tells -------------------------------------------------------------------------------------------------------
+# -- what it tells -----------------------------------------------------------------------------------------------------
 
 
 def test_order_is_topological_and_otherwise_that_of_definition() -> None:
@@ -135,7 +137,9 @@ def test_order_is_topological_and_otherwise_that_of_definition() -> None:
 
 
 def test_order_has_paths() -> None:
-    workflow = Sequence(asking("a"), Parallel(asking("a"), asking("a"), name="both"), Sequence(asking("a"), name="both"))
+    workflow = Sequence(
+        asking("a"), Parallel(asking("a"), asking("a"), name="both"), Sequence(asking("a"), name="both")
+    )
 
     assert compile(workflow).order() == ["a", "both/a", "both/a#2", "both#2/a"]
 
@@ -181,7 +185,7 @@ def test_every_verb_takes_a_plan() -> None:
     assert orch.Runner().run(plan, url="u", select="b").value == {"b": ("b", {"a": ("a", {"url": "u", "rows": 1})})}
 
 
-# -- what is wrong with a definition -------------------------------------------------------------------------------------
+# -- what is wrong with a definition -----------------------------------------------------------------------------------
 
 
 def cycle(workflow: Workflow) -> tuple[str, ...]:
@@ -285,7 +289,7 @@ def test_nothing_of_a_wrong_definition_has_run() -> None:
     assert calls == []
 
 
-# -- select --------------------------------------------------------------------------------------------------------------
+# -- select ------------------------------------------------------------------------------------------------------------
 
 
 PARTS = Graph(

@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 import orch
@@ -32,7 +33,7 @@ def plain(x: int) -> int:
 
 
 async def coroutine(x: int) -> int:
-    await anyio.sleep(0)
+    await anyio.lowlevel.checkpoint()
     return x + 1
 
 

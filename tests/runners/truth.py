@@ -1,4 +1,4 @@
-"""What holds of every run, whatever happened in it. Behaviour tests run their workflows through `settle`, which checks it."""
+"""What holds of every run, whatever happened in it. Behaviour tests run their workflows through `settle`."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -117,7 +117,7 @@ def check_causality(plan: Plan, trace: Sequence[Event]) -> None:
             settled.add(event.path)
 
 
-# -- reading a trace -----------------------------------------------------------------------------------------------------
+# -- reading a trace ---------------------------------------------------------------------------------------------------
 
 
 def tasks_of(trace: Iterable[Event]) -> list[TaskEvent]:
@@ -145,9 +145,7 @@ def started(trace: Iterable[Event]) -> list[str]:
 
 def told(trace: Iterable[Event]) -> list[str]:
     """What happened, in words: `"path state"`."""
-    return [
-        f"{event.path} {event.state.value}".strip() for event in trace if isinstance(event, RunEvent | TaskEvent)
-    ]
+    return [f"{event.path} {event.state.value}".strip() for event in trace if isinstance(event, RunEvent | TaskEvent)]
 
 
 def states(result: RunResult) -> dict[str, str]:
