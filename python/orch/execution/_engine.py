@@ -1,10 +1,9 @@
 """One run: the only page that opens a task group.
 
-The host (the task that called) is itself the first lane; more lanes are children. Exceptions of users never pass
-through the
-group: a lane records them. What does pass is cancellation, and KeyboardInterrupt where the event loop raises it in
-the engine's own code; that surfaces bare. Whether the run succeeded is asked of the core, never read off the way
-the group ended.
+The host (the task that called) only waits; lanes are its children. No step runs in the task of the caller, so what
+cancels the one is none of the other's doing. Exceptions of users never pass through the group: a lane records them.
+What does pass is cancellation, and KeyboardInterrupt where the event loop raises it in the engine's own code; that
+surfaces bare. Whether the run succeeded is asked of the core, never read off the way the group ended.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 from orch.errors import InternalError
 from orch.event import State
 from orch.execution._deliver import Delivery
-from orch.execution._failure import is_cancelled
+from orch.execution._failure import bare, is_cancelled
 from orch.execution._lane import Begun, work
 from orch.execution._run import Lane, Run
 from orch.execution._threads import Threads
@@ -47,38 +46,40 @@ async def execute(run: Run, options: Options) -> None:
             what
             the first of them raised. Never an error of a step.
     """
-    if not options.subscribers:
-        await _conduct(run, options)
-        return
+    await (_watched(run, options) if options.subscribers else _conduct(run, options))
+    if run.interruption is not None:
+        raise run.interruption
+    if run.schedule.is_active():
+        raise InternalError(f"run {run.run_id!r} ended with unsettled steps")
+    if run.state is State.CANCELLED:  # trio leaves a task group as if nothing had been
+        await checkpoint_if_cancelled()
+
+
+async def _watched(run: Run, options: Options) -> None:
+    """Conduct a run with subscribers; wait for these as long as they take, unless run or wait is cancelled."""
 
     def give_up(error: Exception) -> None:
-        if run.interruption is None:
-            run.interruption = error
+        run.interrupted(error)
         run.cancel()
         run.stop_all()
 
     try:
         async with create_task_group() as readers:
-            on_error = give_up if options.strict_subscribers else None
-            await _conduct_watched(run, options, Delivery(run, options.subscribers, readers, on_error))
+            delivery = Delivery(run, readers, give_up if options.strict_subscribers else None)
+            for each in options.subscribers:
+                delivery.start(each)
+            run.publish, run.room, run.watched = delivery.publish, delivery.room, True
+            try:
+                try:
+                    await _conduct(run, options)
+                finally:
+                    delivery.close()
+                await delivery.caught_up()
+            except BaseException:
+                delivery.hurry(options.grace)
+                raise
     except BaseExceptionGroup as failures:
-        run.interruption = run.interruption or _bare(failures)
-    if run.interruption is not None:
-        raise run.interruption
-
-
-async def _conduct_watched(run: Run, options: Options, delivery: Delivery) -> None:
-    """Wait for subscribers as long as they take, unless the run or this wait is cancelled."""
-    run.publish, run.room, run.watched = delivery.publish, delivery.room, True
-    try:
-        try:
-            await _conduct(run, options)
-        finally:
-            delivery.close()
-        await delivery.caught_up()
-    except BaseException:
-        delivery.hurry(options.grace)
-        raise
+        run.interrupted(bare(failures))
 
 
 async def _conduct(run: Run, options: Options) -> None:
@@ -93,23 +94,12 @@ async def _conduct(run: Run, options: Options) -> None:
                 run.notice()
                 raise
     except BaseExceptionGroup as failures:
-        run.interruption = run.interruption or _bare(failures)
+        run.interrupted(bare(failures))
     finally:
         run.ended = run.schedule.now()
-    if run.interruption is not None:
-        raise run.interruption
-    if run.schedule.is_active():
-        raise InternalError(f"run {run.run_id!r} ended with unsettled steps")
-    if run.state is State.CANCELLED:  # trio leaves a task group as if nothing had been
-        await checkpoint_if_cancelled()
 
 
 async def _host(run: Run, group: TaskGroup, options: Options) -> None:
-    """Start the first lane, and with steps for worker threads the desk that looks after these; then only wait.
-
-    No step ever runs in the task of the caller: what cancels that task is none of the steps' doing, and the other
-    way round.
-    """
     await checkpoint()  # who was cancelled before it begins starts nothing
     if not run.plan.threaded:
         run.spread()
@@ -136,24 +126,11 @@ async def _spare(run: Run, lane: Lane) -> None:
     await work(run, lane)
 
 
-def _bare(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the one exception that matters of those that the engine's own tasks ended with."""
-    grave, _ = failures.split(lambda each: not isinstance(each, Exception))
-    found: BaseException = grave or failures
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    if not isinstance(found, Exception):
-        return found
-    internal = InternalError(f"the engine itself failed: {found!r}")
-    internal.__cause__ = failures
-    return internal
-
-
 async def _desk(run: Run, threads: Threads, grace: float, settled: Signal) -> None:
     """Do on the loop what threads ask for, until the run is settled; shielded, for threads cannot be cancelled."""
     given_up = float("inf")
     with CancelScope(shield=True):
-        while run.schedule.is_active():
+        while run.schedule.is_active() or threads.leaving():
             with move_on_at(given_up):
                 await threads.news.wait()
             threads.news = Signal()
@@ -167,8 +144,4 @@ async def _desk(run: Run, threads: Threads, grace: float, settled: Signal) -> No
             run.publish()
             await run.room()
             run.spread()
-        threads.close()
-        while threads.leaving:
-            await threads.news.wait()
-            threads.news = Signal()
         settled.set()

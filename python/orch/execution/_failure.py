@@ -7,24 +7,15 @@ from collections.abc import Callable
 
 from anyio import current_effective_deadline
 
-from orch.errors import ForeignCancellationError
+from orch.errors import ForeignCancellationError, InternalError
 from orch.event import TaskEvent
 from orch.policies import FailureStrategy, Strategy
 
-__all__ = ("annotate", "decide", "foreign", "is_cancelled", "unwrapped", "without_cancellation")
+__all__ = ("annotate", "bare", "decide", "foreign", "is_cancelled", "unwrapped", "without_cancellation")
 
 
 def decide(on_failure: FailureStrategy | Strategy, group: object, event: Callable[[], TaskEvent]) -> FailureStrategy:
-    """Return how a group reacts to the failure of one of its steps: the reducer behind `on_failure`.
-
-    Args:
-        on_failure: The group's strategy, or an object that picks one for each failure.
-        group: The definition of the group.
-        event: Gives the failure as an event; only called for an object that wants to see it.
-
-    Raises:
-        TypeError: The object returned something else than a FailureStrategy.
-    """
+    """Return how a group reacts to a failure in it: the reducer behind `on_failure`. Only objects get the event."""
     if isinstance(on_failure, FailureStrategy):
         return on_failure
     chosen = on_failure.on_failure(event(), group)
@@ -54,6 +45,18 @@ def foreign(error: BaseException) -> ForeignCancellationError:
     failure = ForeignCancellationError(what)
     failure.__cause__ = error
     return failure
+
+
+def bare(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the one exception that matters of those that the engine's own tasks ended with."""
+    grave, _ = failures.split(lambda each: not isinstance(each, Exception))
+    found: BaseException = failures if grave is None else grave
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    if isinstance(found, Exception):
+        found, cause = InternalError(f"the engine itself failed: {found!r}"), found
+        found.__cause__ = cause
+    return found
 
 
 def annotate(error: BaseException, note: str) -> None:

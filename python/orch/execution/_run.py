@@ -144,12 +144,16 @@ class Run:
 
     def interrupt(self, node: int, error: BaseException) -> None:
         """Let KeyboardInterrupt, SystemExit and their like end the whole run; they surface bare when it is settled."""
-        if self.interruption is None:
-            self.interruption = error
+        self.interrupted(error)
         self.errors[node] = error
         self.cancel()
         self.schedule.cancel(node)
         self.stop_all()
+
+    def interrupted(self, error: BaseException) -> None:
+        """Remember what is to surface when the run is settled; the first one wins."""
+        if self.interruption is None:
+            self.interruption = error
 
     def cancel(self) -> None:
         """Record that the run is cancelled: nothing new starts, the pending is CANCELLED. Later calls do nothing."""

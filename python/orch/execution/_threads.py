@@ -87,16 +87,13 @@ class Threads:
                 self.run.schedule.cancel(node)
         self.stopping.clear()
 
-    def close(self) -> None:
-        """Send the idle threads home; those in an abandoned body end with it."""
+    def leaving(self) -> bool:
+        """Send idle threads home and say whether some are still on their way; the abandoned end with their bodies."""
         with self._lock:
             self._closed = True
             for _ in range(self._idle):
                 self._told.put(_GO_HOME)
-
-    @property
-    def leaving(self) -> bool:
-        """Whether some thread, after `close`, is still on its way home."""
+            self._idle = 0
         if self._threads.difference(self._busy.values(), self._gone):
             return True
         for thread in self._gone:
@@ -158,6 +155,8 @@ class Threads:
     def _step(self, step: int) -> int:
         run = self.run
         self._busy[step] = threading.current_thread()
+        if run.watched:  # whoever watches wants to see it now
+            self.wake()
         self.grow()
         context = self._context.copy()
         try:
