@@ -200,6 +200,41 @@ async def test_check_74_cancellation_of_many(size: int, ears: Ears) -> None:
     assert len(ears.heard) == 2 + 2 * size
 
 
+EVERY_MOMENT = {
+    "sequence": Sequence(b, a, b, Parallel(b, b), b),
+    "failing": Sequence(Parallel(b, fails, b, on_failure="continue"), b, on_failure="continue"),
+    "aborting": Sequence(Parallel(forever, Sequence(b, fails)), b, on_failure="continue"),
+    "limited": Parallel(*[b] * 5, Sequence(b, b), limit=2),
+    "threads": Sequence(Parallel(b, lambda: 1, b), lambda: 2, b),
+}
+
+
+@pytest.mark.parametrize("shape", EVERY_MOMENT)
+async def test_check_74_cancellation_at_every_moment(shape: str) -> None:
+    """After 0, 1, 2, … turns of the loop, until the run is over by itself: the trace is whole and tells the truth."""
+    for turns in range(200):
+        ears, over = Ears(), list[bool]()
+        with anyio.fail_after(PATIENCE):
+            async with anyio.create_task_group() as group:
+                group.start_soon(_cancelled_run, EVERY_MOMENT[shape], ears, over)
+                for _ in range(turns):
+                    await anyio.lowlevel.checkpoint()
+                group.cancel_scope.cancel()
+        if ears.heard:
+            check_trace(ears.heard, ears.heard[0].run_id)
+        assert ears.told[-1:] != ["succeeded"] or not any(each.endswith(" cancelled") for each in ears.told)
+        if over:
+            assert ears.told[-1] in {"succeeded", "failed"}
+            break
+    else:
+        raise AssertionError("the run does not end")
+
+
+async def _cancelled_run(workflow: Any, ears: Ears, over: list[bool]) -> None:
+    await orch.run(workflow, subscribers=[ears], raise_on_failure=False)
+    over.append(True)
+
+
 async def test_check_74_steps_clean_up_when_they_are_cancelled(ears: Ears) -> None:
     cleaned: list[str] = []
 
