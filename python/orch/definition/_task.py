@@ -6,10 +6,10 @@ A definition is a value: frozen, comparable, hashable, picklable, good for any n
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
-import sys
+import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from operator import attrgetter
 from types import FunctionType, MappingProxyType, NoneType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypedDict, TypeVar, Unpack, cast, overload
@@ -27,7 +27,8 @@ R = TypeVar("R")
 _LONGEST_NAME = 1000
 _SHOWN = 60  # characters of a name in a repr
 _HASHABLE = (str, int, float, bytes, NoneType, FunctionType)  # with hashes that agree with `_same`
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_Values = Mapping[str, Any]
+_NOTHING: _Values = MappingProxyType({})
 
 
 def _name(name: Any, what: str = "name") -> str:
@@ -109,9 +110,9 @@ def _output(output: Any) -> str | tuple[str, ...] | None:
 
 
 def _deps(deps: Iterable[Dep]) -> tuple[str | Workflow, ...]:
-    if isinstance(deps, str | Workflow):
+    if isinstance(deps, (str, Workflow)):
         raise TypeError(f"deps: expected a list, found {type(deps).__name__}: write deps=[{deps!r:.100}]")
-    expect("deps", deps, Iterable)
+    expect("deps", deps, tuple, Iterable)
     return tuple(_name(dep, "deps") if isinstance(dep, str) else workflow_of(dep) for dep in deps) if deps else ()
 
 
@@ -271,9 +272,7 @@ def callable_name(fn: Any) -> str:
     while isinstance(fn, functools.partial):
         fn = fn.func
     name = getattr(fn, "__name__", None)
-    if not isinstance(name, str):
-        name = type(fn).__name__
-    return "lambda" if name == "<lambda>" else name
+    return "lambda" if name == "<lambda>" else name if isinstance(name, str) else type(fn).__name__
 
 
 def _check_callable(fn: object) -> None:
@@ -286,9 +285,7 @@ def _check_callable(fn: object) -> None:
         raise TypeError(f"expected a callable or a workflow as a step, found {type(fn).__name__} ({fn!r:.100})")
 
 
-def _bind(
-    fn: Callable[..., Any], signature: Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> tuple[Mapping[str, Any], tuple[Any, ...]]:
+def _bind(fn: object, signature: Signature, args: tuple[Any, ...], kwargs: _Values) -> tuple[_Values, tuple[Any, ...]]:
     what, parameters = callable_name(fn), signature.parameters
     free = [each.name for each in parameters if each.positional and not each.context and each.name != "upstream"]
     bound = dict(zip(free, args, strict=False))
@@ -309,17 +306,15 @@ def _check_known(given: Iterable[str], known: Sequence[str], what: str) -> None:
 
 
 def _reference(fn: Any) -> Any:
-    """Give what can be pickled for a function: itself or, if under its name there is the task, its module and name."""
-    module, name = getattr(fn, "__module__", None), getattr(fn, "__qualname__", "")
-    found: Any = sys.modules.get(str(module))
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    return (module, name) if isinstance(found, Task) and found.fn is fn else fn
+    """Give what can be pickled for a function: itself or, if the task stands under its name, that name."""
+    with suppress(AttributeError, ImportError, ValueError):  # no name, or nothing to be found under it
+        found = pkgutil.resolve_name(name := f"{fn.__module__}:{fn.__qualname__}")
+        return name if isinstance(found, Task) and found.fn is fn else fn
+    return fn
 
 
 def _restored(fn: Any, options: TaskOptions, bound: Mapping[str, Any], extra: tuple[Any, ...]) -> Task[..., Any]:
-    if isinstance(fn, tuple):
-        fn = functools.reduce(getattr, fn[1].split("."), importlib.import_module(fn[0])).fn
+    fn = pkgutil.resolve_name(fn).fn if isinstance(fn, str) else fn
     fields: dict[str, Any] = {**options, "name": callable_name(fn)} if options.get("name") is None else {**options}
     new: Task[..., Any] = object.__new__(Task)
     new.__attrs_init__(fn=fn, bound=MappingProxyType({**bound}), extra=extra, signature=signature_of(fn), **fields)
