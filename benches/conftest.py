@@ -43,12 +43,17 @@ def ratio(benchmark: BenchmarkFixture, request: pytest.FixtureRequest) -> Ratio:
     return Ratio(benchmark, request.config.stash[ROWS])
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    gc.unfreeze()
+    if rows := session.config.stash[ROWS]:
+        RESULTS.write_text(json.dumps(_record(rows), indent=1, ensure_ascii=False), encoding="utf-8")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     rows = config.stash[ROWS]
     if not rows:
         return
-    RESULTS.write_text(json.dumps(_record(rows), indent=1, ensure_ascii=False), encoding="utf-8")
     terminalreporter.section("orch beside its baselines (costs per node, ratio = subject / baseline)")
     for line in _lines([HEAD, *(row.cells() for row in rows)]):
         terminalreporter.write_line(line)
