@@ -15,6 +15,15 @@
 //! Joins settle by themselves. An exit join also waits until no member of its scope is open, and then
 //! ends as badly as the worst of them: SUCCEEDED < SKIPPED < CANCELLED < FAILED.
 //!
+//! # Failures
+//!
+//! A failure is answered before anything follows from it. The scope of the failed node knows at once
+//! (and may fail with it), its successors do not: [`drain`](Schedule::drain) hands the node out, the
+//! caller does what it thinks fit ([`abort`](Schedule::abort), say), and the next `drain` lets the
+//! successors know, as far as they are still pending. Nothing is taken in the meantime.
+//!
+//! # Promises
+//!
 //! Every verb is total: what the present state does not allow is refused with a [`Refusal`] that names
 //! node, state and verb, and nothing changes. Nothing here recurses, however deep the graph.
 //!
@@ -26,6 +35,7 @@
 //! | [`take`](Schedule::take) | `O(1)`; with limits `O((1 + d) log n)` amortised, `d` gates around a node |
 //! | [`done`](Schedule::done) and the other ends | `O(1 + successors)`, and as much for each node that is thereby skipped |
 //! | [`abort`](Schedule::abort), [`cancel_all`](Schedule::cancel_all) | the nodes of the scope that lie in open scopes, and what follows from their ends |
+//! | [`drain`](Schedule::drain) | the length of the answer, and what follows from the failures handed out before |
 //! | everything else | `O(1)`, or the length of the answer |
 //!
 //! A run over all nodes is `O(n + m)` in sum. Memory is 5 bytes a node, 26 for the journal of an
@@ -58,7 +68,7 @@ pub enum Next {
     Node(u32),
     /// Nothing is ready, or no slot is free.
     Idle,
-    /// First see to what [`Schedule::drain`] has.
+    /// First see to what [`Schedule::drain`] has, until it has nothing.
     React,
     /// First let others have a turn, and call [`Schedule::breathe`].
     Breathe,
@@ -101,6 +111,8 @@ pub struct Schedule {
     unsettled: u32,
     is_cancelled: bool,
     drained: Drained,
+    /// Failed nodes that were handed out. Their successors are told by the next drain.
+    answered: Vec<u32>,
     /// Nodes taken by the event loop since, and time of, its last turn for others.
     taken: u32,
     breathed: u64,
@@ -128,6 +140,7 @@ impl Schedule {
             unsettled: count as u32,
             is_cancelled: false,
             drained: Drained::default(),
+            answered: Vec::new(),
             taken: 0,
             breathed: 0,
             layout,
@@ -188,7 +201,8 @@ impl Schedule {
         self.taken >= nodes || is_long && self.taken > 0
     }
 
-    /// Starts whatever is ready in `lane` and the limits allow, as `graphlib` does it.
+    /// Starts whatever is ready in `lane` and the limits allow, as `graphlib` does it. What comes after
+    /// a failed node is ready once [`drain`](Self::drain) has given nothing.
     pub fn get_ready(&mut self, lane: Lane) -> Vec<u32> {
         let now = self.clock.now();
         let mut nodes = Vec::with_capacity(self.ready(lane) as usize);
@@ -364,9 +378,23 @@ impl Schedule {
 
     // -- reports -------------------------------------------------------------------------------
 
-    /// What somebody has to act upon since the last call.
+    /// What somebody has to act upon since the last call. Before that, the successors of the failed
+    /// nodes that the last call gave hear of it: whoever wanted to answer has done so.
+    ///
+    /// To be called until it gives nothing: then there is nothing left to answer or to tell.
     pub fn drain(&mut self) -> Drained {
-        std::mem::take(&mut self.drained)
+        self.tell_of_answered();
+        let drained = std::mem::take(&mut self.drained);
+        self.answered.extend_from_slice(&drained.failed);
+        drained
+    }
+
+    /// One after another: what failed first is to blame.
+    fn tell_of_answered(&mut self) {
+        for node in std::mem::take(&mut self.answered) {
+            self.tell_successors(node, Verdict::failed(self.nodes.cause(node)));
+            self.settle_due(self.clock.now());
+        }
     }
 
     /// Appends an entry of the caller's own about `node`, and returns its position.
@@ -403,7 +431,13 @@ impl Schedule {
 
     #[inline]
     fn has_news(&self) -> bool {
-        !self.drained.failed.is_empty() || !self.drained.released.is_empty()
+        self.has_failures() || !self.drained.released.is_empty()
+    }
+
+    /// Whether somebody has failed of whom the successors do not know yet.
+    #[inline]
+    fn has_failures(&self) -> bool {
+        !self.drained.failed.is_empty() || !self.answered.is_empty()
     }
 
     /// A change of state that is not an end.
@@ -457,19 +491,27 @@ impl Schedule {
         }
     }
 
-    /// The end of a node, in the books of the others: successors, its scope, those it read.
+    /// The end of a node, in the books of the others: successors (of a failed one only once that is
+    /// answered), its scope, those it read.
     #[inline]
     fn spread(&mut self, node: u32, verdict: Verdict) {
+        if verdict.state != State::Failed {
+            self.tell_successors(node, verdict);
+        }
+        if let Some(scope) = self.layout.member_of(node) {
+            self.leave_scope(scope, verdict);
+        }
+        self.readers.settled(&self.layout, &self.nodes, node, &mut self.drained.released);
+    }
+
+    #[inline]
+    fn tell_successors(&mut self, node: u32, verdict: Verdict) {
         let Self { layout, nodes, ready, .. } = self;
         for &edge in layout.dag().successors(node) {
             if nodes.arrive_along(edge, verdict) {
                 ready.admit(layout, nodes, edge.node());
             }
         }
-        if let Some(scope) = self.layout.member_of(node) {
-            self.leave_scope(scope, verdict);
-        }
-        self.readers.settled(&self.layout, &self.nodes, node, &mut self.drained.released);
     }
 
     /// A member of `scope` is settled, and perhaps the scope with it, and the one around it.

@@ -66,6 +66,12 @@ fn last_word(run: &Schedule, node: u32) -> (u8, u8, u32) {
     last.map(|entry| (entry.state, entry.reason, entry.cause)).expect("an entry")
 }
 
+/// Drains until there is nothing, without an answer to anything; returns who failed.
+fn drain_all(run: &mut Schedule) -> Vec<u32> {
+    let drain = || Some(run.drain()).filter(|drained| *drained != Drained::default());
+    std::iter::from_fn(drain).flat_map(|drained| drained.failed).collect()
+}
+
 const SKIPPED: u8 = State::Skipped as u8;
 
 // -- readiness ----------------------------------------------------------------------------------
@@ -167,7 +173,7 @@ fn data_dependants_of_a_failure_are_skipped_and_order_successors_go_on() {
 
     assert_eq!(run.fail(0), Ok(true));
 
-    assert_eq!(run.drain(), Drained { failed: vec![0], released: vec![] });
+    assert_eq!(drain_all(&mut run), [0]);
     assert_eq!(states(&run), [State::Failed, State::Skipped, State::Skipped, State::Pending]);
     assert_eq!(last_word(&run, 2), (SKIPPED, 1, 0));
     assert_eq!(take_all(&mut run), [3]);
@@ -181,9 +187,9 @@ fn a_doomed_node_is_skipped_only_after_all_before_it() {
     take_all(&mut run);
 
     run.fail(0).expect("it runs");
+    drain_all(&mut run);
 
     assert_eq!(run.state(2), Ok(State::Pending));
-    run.drain();
     run.done(1).expect("it runs");
     assert_eq!(last_word(&run, 2), (SKIPPED, 1, 0));
 }
@@ -195,21 +201,101 @@ fn the_first_bad_news_is_the_cause() {
 
     run.cancel(1).expect("it runs");
     run.fail(0).expect("it runs");
+    drain_all(&mut run);
 
     assert_eq!(last_word(&run, 2), (SKIPPED, 3, 1));
 }
 
 #[test]
-fn nothing_is_taken_before_a_failure_was_seen_to() {
-    let mut run = Plan { nodes: 3, ..Plan::default() }.run();
+fn nothing_follows_from_a_failure_before_it_is_answered() {
+    // 1 needs 0 and 2 comes after it; 3 and 4 have nothing to do with it
+    let mut run = Plan { nodes: 5, data: &[(0, 1)], order: &[(0, 2)], ..Plan::default() }.run();
+    run.take(Lane::Loop);
     run.take(Lane::Loop);
 
     assert_eq!(run.fail(0), Ok(true));
-
     assert_eq!(run.take(Lane::Loop), Next::React);
-    assert_eq!(run.take(Lane::Thread), Next::React);
+    assert_eq!(run.drain().failed, [0]);
+
+    assert_eq!(states(&run)[..3], [State::Failed, State::Pending, State::Pending]);
+    assert_eq!(run.take(Lane::Thread), Next::React, "it is being answered");
+    assert_eq!(run.done_take(3, Lane::Loop), Ok(Next::React));
+    assert_eq!(run.drain(), Drained::default());
+    assert_eq!(last_word(&run, 1), (SKIPPED, 1, 0));
+    assert_eq!(take_all(&mut run), [4, 2]);
+}
+
+#[test]
+fn an_answer_comes_before_what_would_follow() {
+    let mut run = Plan { nodes: 3, data: &[(0, 1)], order: &[(0, 2)], ..Plan::default() }.run();
+    run.take(Lane::Loop);
+    run.fail(0).expect("it runs");
     run.drain();
-    assert_eq!(run.take(Lane::Loop), Next::Node(1));
+
+    assert_eq!(run.abort(0, 0), Ok(vec![]));
+
+    assert_eq!(last_word(&run, 1), (SKIPPED, 2, 0), "it needs 0, but the abort was first");
+    assert_eq!(last_word(&run, 2), (SKIPPED, 2, 0));
+    assert_eq!(run.drain(), Drained::default());
+    assert_eq!(run.outcome(), State::Failed);
+}
+
+#[test]
+fn the_failure_of_a_group_is_answered_before_anything_follows_from_it() {
+    // a group of 0 with exit 1, needed by 2, in a group with exit 3, needed by 4
+    let scopes = [[NONE, 0, 5, NONE, 0], [0, 0, 3, 3, 0], [1, 0, 1, 1, 0]];
+    let mut run = Plan {
+        nodes: 5,
+        data: &[(1, 2), (3, 4)],
+        lanes: Some(&[0, 2, 0, 2, 0]),
+        scopes: &scopes,
+        ..Plan::default()
+    }
+    .run();
+    run.take(Lane::Loop);
+
+    run.fail(0).expect("it runs");
+
+    assert_eq!(run.drain().failed, [0, 1], "a group fails with its last member");
+    assert_eq!(run.state(2), Ok(State::Pending));
+    assert_eq!(run.drain().failed, [3], "2 is skipped, which ends the group around it");
+    assert_eq!(run.state(4), Ok(State::Pending));
+    assert_eq!(run.drain().failed, NOTHING);
+    assert_eq!((last_word(&run, 2), last_word(&run, 4)), ((SKIPPED, 1, 0), (SKIPPED, 1, 0)));
+}
+
+#[test]
+fn cancel_all_comes_before_what_would_follow_from_a_failure() {
+    // 1 needs 0; so does the join 2, which is not cancelled but settles by itself
+    let mut run =
+        Plan { nodes: 3, data: &[(0, 1), (0, 2)], lanes: Some(&[0, 0, 2]), ..Plan::default() }
+            .run();
+    run.take(Lane::Loop);
+    run.fail(0).expect("it runs");
+
+    assert_eq!(run.cancel_all(), NOTHING);
+
+    assert_eq!(states(&run), [State::Failed, State::Cancelled, State::Pending]);
+    assert_eq!(drain_all(&mut run), [0]);
+    assert_eq!(states(&run), [State::Failed, State::Cancelled, State::Skipped]);
+    assert_eq!(run.outcome(), State::Cancelled);
+}
+
+#[test]
+fn a_run_is_not_paused_while_a_failure_is_unanswered() {
+    // 2 comes after 0; 1 waits for an answer from outside
+    let mut run = Plan { nodes: 3, order: &[(0, 2)], ..Plan::default() }.run();
+    take_all(&mut run);
+    run.pause(1).expect("it runs");
+
+    run.fail(0).expect("it runs");
+
+    assert_eq!((run.outcome(), run.scope_outcome(0)), (State::Running, Ok(State::Running)));
+    drain_all(&mut run);
+    assert_eq!(take_all(&mut run), [2]);
+    run.fail(2).expect("it runs");
+    drain_all(&mut run);
+    assert_eq!(run.outcome(), State::Paused);
 }
 
 #[test]
@@ -318,7 +404,7 @@ fn an_exit_ends_as_badly_as_the_worst_and_blames_it() {
     run.fail(1).expect("it runs");
     run.cancel(0).expect("it runs");
 
-    assert_eq!(run.drain().failed, [1, 2], "the group has failed as well");
+    assert_eq!(drain_all(&mut run), [1, 2], "the group has failed as well");
     assert_eq!(run.scope_outcome(1), Ok(State::Failed));
     assert_eq!(last_word(&run, 3), (SKIPPED, 1, 1));
 }
@@ -348,7 +434,7 @@ fn abort_skips_the_rest_and_returns_what_runs() {
     assert_eq!(last_word(&run, 3), (SKIPPED, 2, 1));
     assert_eq!(run.state(4), Ok(State::Pending), "0 still runs");
     run.cancel(0).expect("it runs");
-    assert_eq!(run.drain().failed, [4]);
+    assert_eq!(drain_all(&mut run), [4]);
     assert_eq!(take_all(&mut run), [5], "it comes after the group, however that ends");
 }
 

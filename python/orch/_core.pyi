@@ -1,5 +1,4 @@
-"""
-The scheduling core, compiled from `orch_core/`: which step may run, and what follows when one ends.
+"""The scheduling core, compiled from `orch_core/`: which step may run, and what follows when one ends.
 
 It knows numbers only. A plan has nodes `0 … n-1`; what they are, and who runs them, is known to its two callers,
 `orch.plan` and `orch.execution`. Three classes, each made from the one before:
@@ -18,8 +17,10 @@ It knows numbers only. A plan has nodes `0 … n-1`; what they are, and who runs
     (1, 2)
     >>> run.done(1), run.fail(2) == Schedule.REACT
     (0, True)
-    >>> run.drain(), run.is_active()
-    (([2], []), False)
+    >>> run.drain(), run.is_active()  # 2 has failed; whoever wants to answer that does it now
+    (([2], []), True)
+    >>> run.drain(), run.is_active()  # only then 3, which needs 2, hears of it
+    (([], []), False)
     >>> list(run.states())
     [4, 4, 5, 6]
 
@@ -52,8 +53,7 @@ DEBUG_BUILD: Final[bool]
 """Whether the module was built without optimisation, ten times slower than it should be."""
 
 class CycleFound(ValueError):  # noqa: N818  a fact about the graph; its caller makes the error a user sees
-    """
-    The edges have a cycle. `args[0]` is its path along the edges, the first node repeated at the end.
+    """The edges have a cycle. `args[0]` is its path along the edges, the first node repeated at the end.
 
     It is a shortest cycle through the node it starts with, and always the same for the same edges.
 
@@ -65,16 +65,14 @@ class CycleFound(ValueError):  # noqa: N818  a fact about the graph; its caller 
 
 @final
 class Dag:
-    """
-    A directed graph without cycles, made once and never changed.
+    """A directed graph without cycles, made once and never changed.
 
     Where an answer leaves a choice, the lower number comes first. All methods are linear in what they look at, none
     recurses, and the long ones run without the interpreter's lock. 8 bytes an edge and 8 to 12 a node.
     """
 
     def __new__(cls, nodes: int, sources: Buffer, targets: Buffer, order: Buffer | None = None) -> Dag:
-        """
-        Make a graph of `nodes` nodes with an edge from each source to its target.
+        """Make a graph of `nodes` nodes with an edge from each source to its target.
 
         A *data* edge needs the source to succeed, an *order* edge needs it to be settled. Duplicates collapse, and a
         data edge wins over an order edge.
@@ -98,11 +96,10 @@ class Dag:
         """How many edges there are, duplicates counted once."""
 
     def order(self) -> list[int]:
-        """
-        Return the lexicographically smallest topological order.
+        """Return the lexicographically smallest topological order.
 
-            >>> Dag(4, array("I", [3, 3]), array("I", [0, 1])).order()
-            [2, 3, 0, 1]
+        >>> Dag(4, array("I", [3, 3]), array("I", [0, 1])).order()
+        [2, 3, 0, 1]
         """
 
     def levels(self) -> list[int]:
@@ -112,11 +109,10 @@ class Dag:
         """Return for each node how many edges the longest path that starts there has."""
 
     def longest_path(self) -> list[int]:
-        """
-        Return the nodes of a longest path.
+        """Return the nodes of a longest path.
 
-            >>> Dag(4, array("I", [0, 0, 1]), array("I", [1, 2, 3])).longest_path()
-            [0, 1, 3]
+        >>> Dag(4, array("I", [0, 0, 1]), array("I", [1, 2, 3])).longest_path()
+        [0, 1, 3]
         """
 
     def successors(self, node: int) -> list[int]:
@@ -126,24 +122,21 @@ class Dag:
         """Return the nodes that `node` waits for, ascending, over edges of either kind."""
 
     def ancestors(self, nodes: Sequence[int]) -> list[int]:
-        """
-        Return `nodes` and all they depend on, ascending, over edges of either kind.
+        """Return `nodes` and all they depend on, ascending, over edges of either kind.
 
-            >>> Dag(4, array("I", [0, 1, 0]), array("I", [2, 3, 3])).ancestors([2])
-            [0, 2]
+        >>> Dag(4, array("I", [0, 1, 0]), array("I", [2, 3, 3])).ancestors([2])
+        [0, 2]
         """
 
 @final
 class Layout:
-    """
-    What a run must know of a plan besides its edges: who runs a node, groups, limits, whose values may go.
+    """What a run must know of a plan besides its edges: who runs a node, groups, limits, whose values may go.
 
     A *scope* is a group of the definition. It covers a contiguous range of nodes, the ranges nest, and scope 0 covers
     everything. At most `limit` nodes of its range run at one time. Its *exit join*, if it has one, is the node right
-    behind the
-    range: it waits until no member of the scope is open, besides its own predecessors, and ends as badly as the worst
-    of them (SUCCEEDED < SKIPPED < CANCELLED < FAILED). Seen from outside the exit join is the group. A scope without
-    one settles straight into its parent.
+    behind the range: it waits until no member of the scope is open, besides its own predecessors, and ends as badly as
+    the worst of them (SUCCEEDED < SKIPPED < CANCELLED < FAILED). Seen from outside the exit join is the group. A scope
+    without one settles straight into its parent.
     """
 
     def __new__(
@@ -157,8 +150,7 @@ class Layout:
         joins: Buffer | None = None,
         limits: Buffer | None = None,
     ) -> Layout:
-        """
-        Check that everything fits together.
+        """Check that everything fits together.
 
             >>> two = Dag(3, array("I", [0]), array("I", [1]))  # a group of 0 -> 1, and 2, its exit
             >>> none = 0xFFFFFFFF
@@ -186,12 +178,20 @@ class Layout:
 
 @final
 class Schedule:
-    """
-    One run of a layout, as a state machine: it is told what happened and says what is next.
+    """One run of a layout, as a state machine: it is told what happened and says what is next.
 
     A node is *ready* when all it waits for is settled. If one of those it needs did not succeed it is skipped instead,
     at that moment, with the cause that came first; what is skipped so drags its own dependants along with the same
     cause.
+
+    A failure is answered before anything follows from it. The group of the failed node knows at once, and may fail with
+    it; the nodes that wait for it do not. `drain` hands the node out, the caller does what it thinks fit (`abort`,
+    say), and the next `drain` tells those of them that are still PENDING. Nothing is taken in the meantime, so whoever
+    has ended a node, or is asked to react, drains until there is nothing:
+
+        while any(found := run.drain()):
+            for node in found[0]:
+                ...  # answer
 
     A ready node is taken if the run and every scope around it have a free slot; only RUNNING nodes hold slots. Without
     any limit the first ready is taken first, at the beginning the lowest number. With one it is the node with the
@@ -204,7 +204,7 @@ class Schedule:
     IDLE: Final = -1
     """`take` has nothing: no node of the lane is ready, or no slot is free."""
     REACT: Final = -2
-    """`drain` has something, and nothing is taken before it was called."""
+    """`drain` has something, or something to tell, and nothing is taken before it was called until it gave nothing."""
     BREATHE: Final = -3
     """The event loop has taken 1024 nodes, or taken nodes for a millisecond, since `breathe`."""
 
@@ -214,8 +214,7 @@ class Schedule:
     # -- taking --------------------------------------------------------------------------------------------------------
 
     def take(self, lane: int = 0) -> int:
-        """
-        Start the next ready node of a lane and return it.
+        """Start the next ready node of a lane and return it.
 
         Returns:
             The node, now RUNNING; or `REACT`, `IDLE`, `BREATHE`, whichever applies first. Only lane 0 is asked to
@@ -229,31 +228,29 @@ class Schedule:
         """Say that the event loop has let others have a turn."""
 
     def ready(self, lane: int = 0) -> int:
-        """
-        Return how many nodes `take` could give, one after another, if nothing else happened: at most so many.
+        """Return how many nodes `take` could give, one after another, if nothing else happened: at most so many.
 
         It is 0 while the limit of the run is reached. Some may still turn out to wait for a slot of their scope.
         """
 
     def get_ready(self, lane: int = 0) -> list[int]:
-        """
-        Start all that is ready and allowed, as `graphlib.TopologicalSorter` does, and return it.
+        """Start all that is ready and allowed, as `graphlib.TopologicalSorter` does, and return it.
 
-        For callers without an event loop: it neither breathes nor waits for `drain`.
+        For callers without an event loop: it neither breathes nor waits for `drain`. (What comes after a failed node is
+        only ready once `drain` has given nothing.)
         """
 
     # -- facts about one node ------------------------------------------------------------------------------------------
 
     def done(self, node: int) -> int:
-        """
-        RUNNING or PAUSED -> SUCCEEDED.
+        """RUNNING or PAUSED -> SUCCEEDED.
 
         Returns:
             `REACT` if `drain` has something, else 0; likewise for the other ends.
         """
 
     def fail(self, node: int) -> int:
-        """RUNNING or RETRYING -> FAILED. `drain` will name it."""
+        """RUNNING or RETRYING -> FAILED. `drain` will name it, and tell its successors when it is called again."""
 
     def cancel(self, node: int) -> int:
         """PENDING, RUNNING, RETRYING or PAUSED -> CANCELLED."""
@@ -279,8 +276,7 @@ class Schedule:
     # -- facts about many nodes ----------------------------------------------------------------------------------------
 
     def abort(self, scope: int, cause: int) -> list[int]:
-        """
-        Skip every PENDING task in the scope and the scopes inside it, because of `cause`.
+        """Skip every PENDING task in the scope and the scopes inside it, because of `cause`.
 
         Joins settle through their scopes. A join whose scope has nothing open, but which waits for other predecessors,
         is settled as well; the exit of the scope itself belongs to the parent and is left alone.
@@ -295,8 +291,7 @@ class Schedule:
         """
 
     def cancel_all(self) -> list[int]:
-        """
-        Cancel every PENDING task, because somebody outside wants the run to end. It will end as CANCELLED.
+        """Cancel every PENDING task, because somebody outside wants the run to end. It will end as CANCELLED.
 
         Returns:
             The tasks that are RUNNING, RETRYING or PAUSED, ascending. If the run has finished already, it stays as it
@@ -304,8 +299,10 @@ class Schedule:
         """
 
     def drain(self) -> tuple[list[int], list[int]]:
-        """
-        Return what has to be acted upon since the last call.
+        """Return what has to be acted upon since the last call, after what that one gave is taken as answered.
+
+        What waits for the nodes that failed in the last call, and is still PENDING, is told: it is skipped if it needs
+        one of them, and may be ready if it only comes after. To be called until both lists are empty.
 
         Returns:
             The tasks, and the exit joins of groups, that have FAILED, in that order; and the nodes that are not
@@ -327,11 +324,10 @@ class Schedule:
         """Return the numbers of the states of all nodes."""
 
     def outcome(self) -> int:
-        """
-        Return the number of the state of the run.
+        """Return the number of the state of the run.
 
-        RUNNING while it is active, but PAUSED if nothing runs or is ready and some node is PAUSED. Then CANCELLED if
-        `cancel_all` ended it, FAILED or CANCELLED if a node of scope 0 was, else SUCCEEDED.
+        RUNNING while it is active, but PAUSED if nothing runs or is ready, no failure is unanswered, and some node is
+        PAUSED. Then CANCELLED if `cancel_all` ended it, FAILED or CANCELLED if a node of scope 0 was, else SUCCEEDED.
         """
 
     def scope_outcome(self, scope: int) -> int:
@@ -352,13 +348,12 @@ class Schedule:
         """Return how many entries the journal has."""
 
     def journal(self, start: int = 0, stop: int | None = None) -> list[tuple[int, int, int, int, int]]:
-        """
-        Return what happened, in order: an entry for each change of state of a task. Joins leave none.
+        """Return what happened, in order: an entry for each change of state of a task. Joins leave none.
 
             >>> run = Schedule(Layout(Dag(2, array("I", [0]), array("I", [1]))))
             >>> run.set_time(7)
-            >>> run.take(), run.fail(0)
-            (0, -2)
+            >>> run.take(), run.fail(0), run.drain(), run.drain()
+            (0, -2, ([0], []), ([], []))
             >>> run.journal(1)
             [(0, 5, 0, 4294967295, 7), (1, 6, 1, 0, 7)]
 

@@ -39,10 +39,10 @@ impl Schedule {
     }
 
     /// How the run stands: RUNNING while it is active, but PAUSED if nothing happens until somebody
-    /// resumes a node; then FAILED, CANCELLED or SUCCEEDED.
+    /// resumes a node, and no failure is unanswered; then FAILED, CANCELLED or SUCCEEDED.
     #[must_use]
     pub fn outcome(&self) -> State {
-        let is_busy = self.running + self.retrying > 0 || self.is_anything_ready();
+        let is_busy = self.running + self.retrying > 0 || self.is_anything_due();
         match self.tallies[0].worst.state {
             _ if self.is_active() && !is_busy && self.paused > 0 => State::Paused,
             _ if self.is_active() => State::Running,
@@ -52,8 +52,8 @@ impl Schedule {
         }
     }
 
-    fn is_anything_ready(&self) -> bool {
-        self.ready.live(Lane::Loop) + self.ready.live(Lane::Thread) > 0
+    fn is_anything_due(&self) -> bool {
+        self.has_failures() || self.ready.live(Lane::Loop) + self.ready.live(Lane::Thread) > 0
     }
 
     /// How a group stands: as [`outcome`](Self::outcome), and SKIPPED if that is the worst in it.
@@ -75,8 +75,11 @@ impl Schedule {
         })
     }
 
-    /// Whether some node of the range is PAUSED and none runs or is ready.
+    /// Whether some node of the range is PAUSED and none runs, is ready or may become so by a failure.
     fn is_stuck(&self, range: Range<u32>) -> bool {
+        if self.has_failures() {
+            return false;
+        }
         let mut paused = 0;
         for cell in range.map(|node| self.nodes.cell(node)) {
             match cell.state() {

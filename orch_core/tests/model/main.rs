@@ -33,6 +33,8 @@ enum Call {
     Abort(usize, u32),
     CancelAll,
     Drain,
+    /// Drains until nothing is left; whoever fails has its group aborted, or not.
+    React(bool),
     Breathe,
 }
 
@@ -48,6 +50,7 @@ fn any_call() -> impl Strategy<Value = Call> {
         3 => (any::<usize>(), lane()).prop_map(|(dice, lane)| Call::DoneTake(dice, lane)),
         1 => (any::<usize>(), any::<u32>()).prop_map(|(scope, cause)| Call::Abort(scope, cause)),
         6 => Just(Call::Drain),
+        2 => any::<bool>().prop_map(Call::React),
         1 => Just(Call::Breathe),
     ]
 }
@@ -96,7 +99,8 @@ impl Pair {
             Call::DoneTake(dice, lane) => self.done_take(dice, lane),
             Call::Abort(scope, cause) => self.abort(scope, cause),
             Call::CancelAll => assert_eq!(self.naive.cancel_all(), self.real.cancel_all()),
-            Call::Drain => self.drain(),
+            Call::Drain => drop(self.drain()),
+            Call::React(aborts) => self.react(aborts),
             Call::Breathe => self.real.breathe(),
         }
         self.compare();
@@ -156,12 +160,22 @@ impl Pair {
         }
     }
 
-    fn drain(&mut self) {
+    /// What callers do: drain until there is nothing, and answer every failure in between.
+    fn react(&mut self, aborts: bool) {
+        while self.naive.has_news() {
+            for node in self.drain().into_iter().filter(|_| aborts) {
+                self.abort(self.naive.plan.around(node)[0], node);
+            }
+        }
+    }
+
+    fn drain(&mut self) -> Vec<u32> {
         let (failed, released) = self.naive.drain();
         let real = self.real.drain();
         assert_eq!(failed, real.failed);
         assert_eq!(real.released.len(), released.len(), "released once only");
         assert_eq!(released, real.released.into_iter().collect());
+        failed
     }
 
     fn compare(&self) {
@@ -192,8 +206,8 @@ impl Pair {
     /// Plays fair until the end: everything is taken, everything ends well.
     fn finish(&mut self) {
         while self.real.is_active() {
-            let before = self.real.len();
-            self.drain();
+            let before = (self.real.len(), self.naive.states.clone());
+            self.react(false);
             self.take(Lane::Loop);
             self.take(Lane::Thread);
             let open = [
@@ -209,8 +223,10 @@ impl Pair {
                 }
             }
             self.compare();
+            let has_moved = before != (self.real.len(), self.naive.states.clone());
             let has_queue = self.real.ready(Lane::Loop) + self.real.ready(Lane::Thread) > 0;
-            assert!(self.real.len() > before || has_queue, "stuck: {:?}", self.naive);
+            let goes_on = has_moved || has_queue || self.naive.has_news();
+            assert!(goes_on, "stuck: {:?}", self.naive);
         }
     }
 }
@@ -267,6 +283,32 @@ proptest! {
     fn with_limits_it_does_what_the_model_does(plan in any_plan(true), calls in any_calls()) {
         play(plan, calls);
     }
+
+    #[test]
+    fn where_groups_are_aborted_no_member_hears_of_the_failure(
+        plan in any_plan(true),
+        dice in prop::collection::vec(any::<bool>(), 1..20),
+    ) {
+        let mut pair = Pair::new(plan);
+        let mut dice = dice.into_iter().cycle();
+
+        while pair.real.is_active() {
+            pair.take(Lane::Loop);
+            pair.take(Lane::Thread);
+            for node in pair.naive.in_state(State::Running) {
+                let fails = dice.next().unwrap_or(false);
+                pair.verb(if fails { Verb::Fail } else { Verb::Done }, node);
+            }
+            pair.react(true);
+            pair.compare();
+        }
+
+        let plan = &pair.naive.plan;
+        for skip in pair.real.journal(0, usize::MAX).filter(|entry| entry.reason == 1) {
+            let group = plan.scopes[plan.around(skip.cause)[0]];
+            prop_assert!(!group.covers(skip.node), "{:?}", skip);
+        }
+    }
 }
 
 fn play(plan: Plan, calls: Vec<Call>) {
@@ -276,7 +318,7 @@ fn play(plan: Plan, calls: Vec<Call>) {
         pair.call(call);
     }
     pair.finish();
-    pair.drain();
+    pair.react(false);
     check_journal(&pair.real);
     assert!(pair.real.states().all(State::is_settled));
     assert_eq!(pair.real.cancel_all(), Vec::<u32>::new(), "a finished run stays as it is");

@@ -21,6 +21,8 @@ pub(crate) struct Naive {
     pub(crate) ready: Vec<u32>,
     pub(crate) journal: Vec<(u32, State, Reason, u32)>,
     pub(crate) failed: Vec<u32>,
+    /// Failed nodes that were handed out, and whose successors do not know yet.
+    answered: Vec<u32>,
     pub(crate) released: HashSet<u32>,
     pub(crate) is_cancelled: bool,
     ends: HashMap<u32, End>,
@@ -47,6 +49,7 @@ impl Naive {
             ready: Vec::new(),
             journal: Vec::new(),
             failed: Vec::new(),
+            answered: Vec::new(),
             released: HashSet::new(),
             is_cancelled: false,
             ends: HashMap::new(),
@@ -86,7 +89,11 @@ impl Naive {
     }
 
     pub(crate) fn has_news(&self) -> bool {
-        !self.failed.is_empty() || !self.released.is_empty()
+        self.has_failures() || !self.released.is_empty()
+    }
+
+    fn has_failures(&self) -> bool {
+        !self.failed.is_empty() || !self.answered.is_empty()
     }
 
     fn running_in(&self, scope: usize) -> u32 {
@@ -133,7 +140,8 @@ impl Naive {
     }
 
     pub(crate) fn outcome(&self) -> State {
-        let is_busy = !self.ready.is_empty()
+        let is_busy = self.has_failures()
+            || !self.ready.is_empty()
             || !self.in_state(State::Running).is_empty()
             || !self.in_state(State::Retrying).is_empty();
         let is_paused = !self.in_state(State::Paused).is_empty();
@@ -149,7 +157,8 @@ impl Naive {
     pub(crate) fn scope_outcome(&self, scope: usize) -> State {
         let shape = self.plan.scopes[scope];
         let own = |nodes: Vec<u32>| nodes.into_iter().any(|node| shape.covers(node));
-        let is_busy = own(self.ready.clone())
+        let is_busy = self.has_failures()
+            || own(self.ready.clone())
             || own(self.in_state(State::Running))
             || own(self.in_state(State::Retrying));
         let is_over = match shape.join {
@@ -243,7 +252,14 @@ impl Naive {
         self.in_flight(|_| true)
     }
 
+    /// Whoever wanted to answer the failures of the last time has done so.
     pub(crate) fn drain(&mut self) -> (Vec<u32>, HashSet<u32>) {
+        for node in std::mem::take(&mut self.answered) {
+            self.tell_successors(node, self.ends[&node]);
+            self.settle_due();
+        }
+        self.release();
+        self.answered.clone_from(&self.failed);
         (std::mem::take(&mut self.failed), std::mem::take(&mut self.released))
     }
 
@@ -310,6 +326,13 @@ impl Naive {
     }
 
     fn tell(&mut self, node: u32, end: End) {
+        if end.0 != State::Failed {
+            self.tell_successors(node, end);
+        }
+        self.tell_scope(node, end);
+    }
+
+    fn tell_successors(&mut self, node: u32, end: End) {
         let mut edges = self.plan.edges.clone();
         edges.retain(|edge| edge.0 == node);
         edges.sort_unstable();
@@ -322,6 +345,9 @@ impl Naive {
                 self.admit(target);
             }
         }
+    }
+
+    fn tell_scope(&mut self, node: u32, end: End) {
         match self.plan.exit_of(node) {
             Some(scope) => {
                 self.member_left(
