@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -33,44 +34,36 @@ def jobs(module: Write) -> Path:
 
 
 @pytest.mark.usefixtures("jobs")
-@pytest.mark.parametrize("loop", [(), ("--backend", "asyncio"), ("--backend", "trio"), ("--uvloop",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "loop", [(), ("--backend", "asyncio"), ("--backend", "trio"), ("--backend", "uvloop")], ids=" ".join
+)
 def test_a_run_that_succeeds_says_so_with_its_value(call: Call, loop: tuple[str, ...]) -> None:
     code, out, err = call("run", "jobs:good", *loop)
-    assert (code, err) == (0, "")
-    first, second = out.splitlines()
-    assert first.startswith("good succeeded: 2 tasks, 0.")
-    assert second == "{'one': 1, 'two': [1, None]}"
+    assert (code, out) == (0, "{'one': 1, 'two': [1, None]}\n")
+    assert re.fullmatch(r"good succeeded in 0\.\d+ s, tasks: 2\n", err)
 
 
 @pytest.mark.usefixtures("jobs")
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_run_that_fails_shows_the_tree_and_the_errors(call: Call, backend: str) -> None:
+def test_a_run_that_fails_shows_the_tree_with_its_errors(call: Call, backend: str) -> None:
     code, out, err = call("run", "jobs:bad", "--backend", backend)
-    lines = [line.split(", ")[0] for line in out.splitlines()]
-    assert code == 1
-    assert lines == [
+    assert (code, out) == (1, "")
+    assert [re.split(", | in ", line)[0] for line in err.splitlines()] == [
         "bad (graph): failed",
         "├─ one: succeeded",
         "├─ two ← one: succeeded",
         "├─ boom ← two: failed",
         "└─ never ← boom: skipped",
-        "bad failed: 4 tasks",
+        "bad failed",
     ]
-    assert err == "\"ValueError: no\\nway in task 'boom', attempt 1\"\n"
+    assert "'ValueError: no\\nway'" in err
 
 
 @pytest.mark.usefixtures("jobs")
 def test_tracebacks_are_shown_when_asked_for(call: Call) -> None:
-    assert "Traceback" in call("run", "jobs:bad", "--traceback")[2]
-    assert "Traceback" in call("run", "jbos:bad", "--traceback")[2]
-
-
-def test_many_errors_are_counted(call: Call, module: Write) -> None:
-    module("async def no(): raise ValueError\nmany = orch.Parallel([no] * 50, on_failure='continue')")
-    code, _, err = call("run", "jobs:many")
-    assert code == 1
-    assert len(err.splitlines()) == 21
-    assert err.endswith("and 30 more errors\n")
+    err = call("run", "jobs:bad", "--traceback")[2]
+    assert "Traceback" in err
+    assert "in task 'boom', attempt 1" in err
 
 
 @pytest.mark.usefixtures("jobs")
@@ -89,24 +82,31 @@ def test_many_errors_are_counted(call: Call, module: Write) -> None:
 def test_an_input_is_json_or_else_text(call: Call, given: str, shown: str | None) -> None:
     code, out, _ = call("run", "jobs:echo", "--input", given)
     assert code == 0
-    assert shown is None or out.splitlines()[1] == shown
+    assert shown is None or out == f"{shown}\n"
 
 
 @pytest.mark.usefixtures("jobs")
 def test_inputs_come_from_a_file_and_single_ones_win(call: Call, folder: Path) -> None:
     (folder / "inputs.json").write_text('{"value": 1}')
-    assert "\n1\n" in call("run", "jobs:echo", "--inputs", "inputs.json")[1]
-    assert "\n2\n" in call("run", "jobs:echo", "--inputs", "inputs.json", "--input", "value=2")[1]
+    assert call("run", "jobs:echo", "--inputs", "inputs.json")[1] == "1\n"
+    assert call("run", "jobs:echo", "--inputs", "inputs.json", "--input", "value=2")[1] == "2\n"
 
 
 @pytest.mark.usefixtures("jobs")
-@pytest.mark.parametrize("content, message", [(None, "No such file"), ("{", "cannot read"), ("[1]", "found list")])
-def test_a_file_that_holds_no_inputs_is_refused(call: Call, folder: Path, content: str | None, message: str) -> None:
-    if content is not None:
-        (folder / "inputs.json").write_text(content)
+@pytest.mark.parametrize("content", ["{", "[1]"])
+def test_a_file_that_holds_no_inputs_is_refused(folder: Path, capsys: pytest.CaptureFixture[str], content: str) -> None:
+    (folder / "inputs.json").write_text(content)
+    with pytest.raises(SystemExit) as caught:
+        main(["run", "jobs:echo", "--inputs", "inputs.json"])
+    assert caught.value.code == 2
+    assert "--inputs: invalid _json_object value: 'inputs.json'" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("jobs")
+def test_a_file_that_is_not_there_is_named(call: Call) -> None:
     code, out, err = call("run", "jobs:echo", "--inputs", "inputs.json")
     assert (code, out) == (2, "")
-    assert message in err
+    assert err.endswith("No such file or directory: 'inputs.json'\n")
 
 
 @pytest.mark.usefixtures("jobs")
@@ -116,7 +116,7 @@ def test_a_file_that_holds_no_inputs_is_refused(call: Call, folder: Path, conten
         ((), "missing input: 'value'"),
         (("--input", "valeu=1"), "unexpected input: 'valeu' (did you mean 'value'?)"),
         (("--input", "value=1", "--select", "echo"), "only a Graph has outputs to select"),
-        (("--uvloop", "--backend", "trio"), "--uvloop is for asyncio"),
+        (("--limit", "0"), "limit: expected at least 1"),
     ],
 )
 def test_what_cannot_be_run_is_said_in_one_line(call: Call, options: tuple[str, ...], message: str) -> None:
@@ -133,9 +133,7 @@ def test_a_backend_that_is_not_installed_is_named(call: Call, jobs: Path, monkey
 
 
 @pytest.mark.usefixtures("jobs")
-@pytest.mark.parametrize(
-    "option", [("--limit", "0"), ("--threads", "x"), ("--input", "value"), ("--backend", "gevent")]
-)
+@pytest.mark.parametrize("option", [("--limit", "x"), ("--input", "value"), ("--backend", "gevent")])
 def test_options_that_make_no_sense_are_refused(option: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["run", "jobs:good", *option])
@@ -145,35 +143,25 @@ def test_options_that_make_no_sense_are_refused(option: tuple[str, str], capsys:
 
 @pytest.mark.usefixtures("jobs")
 def test_only_what_is_selected_is_run(call: Call) -> None:
-    assert call("run", "jobs:bad", "--select", "two", "--limit", "1", "--threads", "1")[1].endswith(
-        "{'two': [1, None]}\n"
-    )
-
-
-@pytest.mark.usefixtures("jobs")
-def test_the_report_goes_to_a_file(call: Call, folder: Path) -> None:
-    assert call("run", "jobs:bad", "--json", "report.json")[0] == 1
-    assert json.loads((folder / "report.json").read_text())["state"] == "failed"
-    assert call("run", "jobs:good", "--json", "nowhere/report.json")[0] == 2
+    assert call("run", "jobs:bad", "--select", "two", "--limit", "1")[1] == "{'two': [1, None]}\n"
 
 
 @pytest.mark.usefixtures("jobs")
 def test_the_report_has_the_standard_output_to_itself(call: Call) -> None:
-    _, out, err = call("run", "jobs:good", "--json", "-")
-    assert json.loads(out)["value"] == {"one": 1, "two": [1, None]}
-    assert err.startswith("good succeeded")
+    assert json.loads(call("run", "jobs:good", "--json")[1])["value"] == {"one": 1, "two": [1, None]}
+    assert json.loads(call("run", "jobs:bad", "--json")[1])["state"] == "failed"
 
 
 @pytest.mark.usefixtures("jobs")
 def test_progress_goes_to_the_standard_error_stream(call: Call) -> None:
     _, out, err = call("run", "jobs:good", "--progress")
-    assert out.startswith("good succeeded")
+    assert out.startswith("{'one': 1")
     assert "2/2 done" in err
 
 
-def test_a_large_value_is_left_out(call: Call, module: Write) -> None:
+def test_a_large_value_is_cut(call: Call, module: Write) -> None:
     module("async def many(): return list(range(100_000))")
-    assert len(call("run", "jobs:many")[1].splitlines()) == 1
+    assert call("run", "jobs:many")[1] == "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...]\n"
 
 
 def test_steps_that_ask_for_the_context_get_an_empty_one(call: Call, module: Write) -> None:
@@ -197,8 +185,8 @@ def test_show_draws_the_workflow(call: Call) -> None:
 
 @pytest.mark.usefixtures("jobs")
 def test_check_says_what_a_workflow_needs(call: Call) -> None:
-    assert call("check", "jobs:good") == (0, "ok: 2 tasks, 1 edge, inputs: more (optional)\n", "")
-    assert call("check", "jobs:echo") == (0, "ok: 1 task, 0 edges, inputs: value\n", "")
+    assert call("check", "jobs:good") == (0, "ok: tasks: 2, edges: 1, inputs: more (optional)\n", "")
+    assert call("check", "jobs:echo") == (0, "ok: tasks: 1, edges: 0, inputs: value\n", "")
 
 
 @pytest.mark.parametrize("command", ["check", "show", "run"])
@@ -244,13 +232,18 @@ def test_ctrl_c_ends_a_run_with_130_and_its_cleanup_done(module: Write, backend:
         """
     )
     with subprocess.Popen(
-        program("run", "jobs:wait", "--backend", backend), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        program("run", "jobs:wait", "--progress", "--backend", backend),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as run:
         assert run.stdout
         assert run.stdout.readline() == "started\n"
         run.send_signal(signal.SIGINT)
         out, err = run.communicate(timeout=30)
-    assert (run.returncode, out, err) == (130, "cleaned up\n", "orch: interrupted\n")
+    assert (run.returncode, out) == (130, "cleaned up\n")
+    assert err.endswith("orch: interrupted\n")
+    assert "Traceback" not in err
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="pipes of POSIX")

@@ -114,7 +114,7 @@ def check(given_names: list[str]) -> None:
     text = to_mermaid(Parallel(*(Task(one, name=name) for name in given_names), name="all"))
     labels = Diagram(text).labels
     shown = [name if name.isprintable() else repr(name) for name in given_names]
-    expected = ["all (parallel)", *(name if len(name) <= 120 else name[:119] + "…" for name in shown)]
+    expected = ["all (parallel)", *(name if len(name) <= 200 else name[:199] + "…" for name in shown)]
     assert labels == {f"n{k}": label for k, label in enumerate(expected)}
     assert not re.search(r"direction\s+(TB|BT|RL|LR)", text, re.IGNORECASE)  # Mermaid reads it even inside of quotes
 

@@ -13,7 +13,7 @@ from orch.result import GroupRecord, RunResult, TaskRecord
 
 __all__ = ("Row", "Subject", "rows_of", "to_text")
 
-DEEPEST, LONGEST = 24, 120  # levels of indentation, characters of an error or of many names
+DEEPEST, LONGEST = 24, 200  # levels of indentation, characters of an error or of many names
 Subject: TypeAlias = Workflow | Plan | RunResult | Callable[..., Any]
 
 
