@@ -22,6 +22,8 @@
 
 #![forbid(unsafe_code)]
 
+mod chains;
+
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -221,41 +223,6 @@ impl Layout {
                 parent => limited(self.scope(parent).gate),
             }
         })
-    }
-
-    /// For every node the length of the longest chain that has to follow, exits included.
-    ///
-    /// [`Dag::heights`], except that a node also comes before the exit join of its scope. `O(n + m)`
-    /// the first time.
-    pub fn heights(&self) -> &[u32] {
-        self.heights.get_or_init(|| self.measure().into_boxed_slice())
-    }
-
-    fn measure(&self) -> Vec<u32> {
-        if !self.has_exits() {
-            return self.dag.heights();
-        }
-        let exits = self.exits();
-        let mut heights = vec![0; self.dag.len()];
-        let order = if self.dag.goes_forward() { self.dag.order() } else { self.rehearse() };
-        for node in order.into_iter().rev() {
-            let exit = self.member_of(node).map(|scope| exits[scope as usize]);
-            let after = self.dag.successors(node).iter().map(|edge| edge.node());
-            let after = after.chain(exit.filter(|exit| *exit != NONE));
-            heights[node as usize] =
-                after.map(|after| heights[after as usize] + 1).max().unwrap_or(0);
-        }
-        heights
-    }
-
-    /// For each scope the nearest exit join at or above it.
-    fn exits(&self) -> Vec<u32> {
-        let mut exits: Vec<u32> = Vec::with_capacity(self.scopes.len());
-        for scope in &self.scopes {
-            let above = exits.get(scope.parent as usize).copied().unwrap_or(NONE);
-            exits.push(if scope.join == NONE { above } else { scope.join });
-        }
-        exits
     }
 
     /// The scope that waits for a node: of an exit join the one outside, of other joins none.

@@ -20,9 +20,11 @@
 //! assert_eq!(run.take(Lane::Loop), Next::Idle);
 //! assert_eq!(run.done_take(0, Lane::Loop)?, Next::Node(1));
 //! assert_eq!(run.take(Lane::Loop), Next::Node(2));
-//! run.fail(2)?;
 //! run.done(1)?;
+//! run.fail(2)?;
 //!
+//! assert_eq!(run.drain().failed, [2]); // whoever wants to answer that does it now
+//! assert_eq!(run.drain().failed, []); // 3, which needs 2, hears of it
 //! assert!(!run.is_active());
 //! assert_eq!(run.state(3)?, State::Skipped);
 //! assert_eq!(run.outcome(), State::Failed);

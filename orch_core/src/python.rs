@@ -145,6 +145,10 @@ impl Layout {
         };
         Ok(Self(Arc::new(guard(|| Ok(detached(py, size, make)?))?)))
     }
+
+    fn longest_path(&self, py: Python<'_>) -> PyResult<Vec<u32>> {
+        guard(|| Ok(detached(py, self.0.dag().len(), || self.0.longest_path())))
+    }
 }
 
 /// Copies of the columns of [`Scopes`].

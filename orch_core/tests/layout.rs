@@ -47,7 +47,22 @@ fn groups_beside_and_in_each_other_fit() {
 
     assert_eq!(layout.scopes(), 5);
     assert!(layout.is_limited());
-    assert_eq!(layout.heights(), [1, 1, 0, 0, 0, 1]);
+    assert_eq!(layout.heights(), [0, 0, 0, 0, 0, 1]);
+    assert_eq!(layout.longest_path(), [5, 4]);
+}
+
+#[test]
+fn a_longest_path_counts_the_tasks_and_leads_over_exits() {
+    // (0 ((1) 2) 3) 4 -> 5 and 6 -> 7: in nested groups with exits 2, 3 and 4
+    let scopes = [[NONE, 0, 8, NONE, 0], [0, 0, 4, 4, 0], [1, 1, 3, 3, 0], [2, 1, 2, 2, 0]];
+    let lanes = [0, 0, 2, 2, 2, 0, 0, 0];
+
+    let layout = made(8, &[(4, 5), (6, 7)], &lanes, &scopes).expect("fits");
+
+    assert_eq!(layout.heights(), [1, 1, 1, 1, 1, 0, 1, 0]);
+    assert_eq!(layout.longest_path(), [0, 5], "two tasks as 6 -> 7, and 0 is lower");
+    let empty = made(1, &[], &[2], &[[NONE, 0, 1, NONE, 0]]).expect("fits");
+    assert_eq!(empty.longest_path(), [0; 0], "a join is no task");
 }
 
 #[test]

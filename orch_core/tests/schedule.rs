@@ -125,19 +125,32 @@ fn with_a_limit_the_longest_chain_is_taken_first() {
 
 #[test]
 fn what_follows_a_group_counts_for_the_chains_in_it() {
-    // (0) 1 -> 4 in a group with exit 1; 2 -> 3 is shorter than 0, 1, 4
-    let scopes = [[NONE, 0, 5, NONE, 0], [0, 0, 1, 1, 0]];
-    let lanes = [0, 2, 0, 0, 0];
+    // 0, and in a group 1 with exit 2, which 3 needs
+    let scopes = [[NONE, 0, 4, NONE, 0], [0, 1, 2, 2, 0]];
+    let lanes = [0, 0, 2, 0];
     let plan = Plan {
-        nodes: 5,
-        data: &[(1, 4), (2, 3)],
+        nodes: 4,
+        data: &[(2, 3)],
         lanes: Some(&lanes),
         scopes: &scopes,
         limit: 1,
         ..Plan::default()
     };
 
-    assert_eq!(plan.run().take(Lane::Loop), Next::Node(0));
+    assert_eq!(plan.run().take(Lane::Loop), Next::Node(1));
+}
+
+#[test]
+fn to_be_in_a_group_is_no_reason_to_overtake() {
+    // 0, 1, and 2 in a group with exit 3 in a group with exit 4
+    let scopes = [[NONE, 0, 5, NONE, 0], [0, 2, 4, 4, 0], [1, 2, 3, 3, 0]];
+    let lanes = [0, 0, 0, 2, 2];
+    let mut run =
+        Plan { nodes: 5, lanes: Some(&lanes), scopes: &scopes, limit: 1, ..Plan::default() }.run();
+
+    assert_eq!(run.take(Lane::Loop), Next::Node(0));
+    assert_eq!(run.done_take(0, Lane::Loop), Ok(Next::Node(1)));
+    assert_eq!(run.done_take(1, Lane::Loop), Ok(Next::Node(2)));
 }
 
 #[test]

@@ -176,6 +176,19 @@ class Layout:
                 exit join.
         """
 
+    def longest_path(self) -> list[int]:
+        """Return the tasks of a longest chain, in order: over edges, and from the members of a scope to its exit.
+
+        Joins are passed through, but weigh nothing and are not listed. Of several chains it is the one that starts at
+        the lowest number, and so on at every step.
+
+            >>> two = Dag(4, array("I", [2]), array("I", [3]))  # 0, and 1 in a group with exit 2, needed by 3
+            >>> none = 0xFFFFFFFF
+            >>> columns = [[none, 0], [0, 1], [4, 2], [none, 2]]
+            >>> Layout(two, bytes([0, 0, 2, 0]), None, *(array("I", column) for column in columns)).longest_path()
+            [1, 3]
+        """
+
 @final
 class Schedule:
     """One run of a layout, as a state machine: it is told what happened and says what is next.
@@ -195,7 +208,7 @@ class Schedule:
 
     A ready node is taken if the run and every scope around it have a free slot; only RUNNING nodes hold slots. Without
     any limit the first ready is taken first, at the beginning the lowest number. With one it is the node with the
-    longest chain behind it, of equals the one with the lowest number.
+    most tasks in the longest chain behind it, of equals the one with the lowest number. (Joins do not count.)
 
     `take`, `done` and the like cost a constant, plus one step for each successor; a whole run is linear. With a limit a
     logarithm comes on top. About 31 bytes a node, 26 of them for the journal.

@@ -309,6 +309,18 @@ proptest! {
             prop_assert!(!group.covers(skip.node), "{:?}", skip);
         }
     }
+
+    #[test]
+    fn the_longest_path_is_as_long_as_a_chain_can_be(plan in any_plan(false)) {
+        let path = plan.layout.longest_path();
+
+        let naive = Naive::new(plan);
+        let tasks = naive.plan.nodes().filter(|node| !naive.plan.is_join(*node));
+        prop_assert_eq!(tasks.map(|node| naive.height(node) + 1).max(), Some(path.len()).filter(|it| *it > 0));
+        for pair in path.windows(2) {
+            prop_assert!(naive.leads(pair[0], pair[1]), "{:?}", path);
+        }
+    }
 }
 
 fn play(plan: Plan, calls: Vec<Call>) {

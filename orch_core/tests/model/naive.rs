@@ -129,14 +129,25 @@ impl Naive {
         free.min_by_key(|node| (std::cmp::Reverse(height(node)), *node))
     }
 
-    /// The longest chain behind a node, over edges and from a scope to its exit.
-    fn height(&self, node: u32) -> usize {
+    /// The tasks of the longest chain behind a node.
+    pub(crate) fn height(&self, node: u32) -> usize {
+        let length = |after: u32| self.height(after) + usize::from(!self.plan.is_join(after));
+        self.after(node).into_iter().map(length).max().unwrap_or(0)
+    }
+
+    /// Whether a chain leads from one node to another with nothing but joins between them.
+    pub(crate) fn leads(&self, node: u32, target: u32) -> bool {
+        let goes_on = |after: u32| self.plan.is_join(after) && self.leads(after, target);
+        self.after(node).into_iter().any(|after| after == target || goes_on(after))
+    }
+
+    /// What comes directly after a node: over edges, and from a member of a scope to its exit.
+    fn after(&self, node: u32) -> Vec<u32> {
         let after = self.plan.edges.iter().filter(|edge| edge.0 == node).map(|edge| edge.1);
         let around = self.plan.around(node).into_iter();
         let is_waited_for = !self.plan.is_join(node) || self.plan.exit_of(node).is_some();
         let exit = around.map(|scope| self.plan.scopes[scope].join).find(|join| *join != NONE);
-        let exit = exit.filter(|_| is_waited_for);
-        after.chain(exit).map(|after| self.height(after) + 1).max().unwrap_or(0)
+        after.chain(exit.filter(|_| is_waited_for)).collect()
     }
 
     pub(crate) fn outcome(&self) -> State {
