@@ -12,9 +12,6 @@ from orch.cli._load import load
 Write = Callable[..., Path]
 
 
-# -- what is a definition ----------------------------------------------------------------------------------------------
-
-
 def test_a_workflow_is_the_definition(module: Write) -> None:
     module("flow = orch.Parallel(len, name='both')")
     assert repr(load("jobs:flow")) == "<Parallel 'both', 1 step>"
@@ -64,9 +61,6 @@ def test_attributes_of_attributes_are_found(module: Write) -> None:
     assert isinstance(load("jobs:Flows.Daily.load"), Workflow)
 
 
-# -- where it is looked for --------------------------------------------------------------------------------------------
-
-
 def test_modules_are_found_in_packages_of_the_current_folder(module: Write) -> None:
     module("flow = orch.Parallel(len)", "etl/daily.py")
     assert isinstance(load("etl.daily:flow"), Workflow)
@@ -92,9 +86,6 @@ def test_a_file_named_like_a_module_in_use_does_not_take_its_place(module: Write
     before = sys.modules["json"]
     assert isinstance(load("json.py:flow"), Workflow)
     assert sys.modules["json"] is before
-
-
-# -- what can be wrong -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

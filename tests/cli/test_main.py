@@ -30,9 +30,6 @@ def jobs(module: Write) -> Path:
     return module(JOBS)
 
 
-# -- run ---------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.usefixtures("jobs")
 @pytest.mark.parametrize(
     "loop", [(), ("--backend", "asyncio"), ("--backend", "trio"), ("--backend", "uvloop")], ids=" ".join
@@ -159,9 +156,10 @@ def test_progress_goes_to_the_standard_error_stream(call: Call) -> None:
     assert "2/2 done" in err
 
 
-def test_a_large_value_is_cut(call: Call, module: Write) -> None:
-    module("async def many(): return list(range(100_000))")
-    assert call("run", "jobs:many")[1] == "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...]\n"
+def test_of_a_large_value_there_is_a_line_or_nothing(call: Call, module: Write) -> None:
+    module("async def many(item): return [item] * 100_000")
+    assert call("run", "jobs:many", "--input", "item=0")[1] == "[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ...]\n"
+    assert call("run", "jobs:many", "--input", f"item={'x' * 100}")[1] == ""
 
 
 def test_steps_that_ask_for_the_context_get_an_empty_one(call: Call, module: Write) -> None:
@@ -172,9 +170,6 @@ def test_steps_that_ask_for_the_context_get_an_empty_one(call: Call, module: Wri
 def test_ctrl_c_within_a_step_ends_the_run(call: Call, module: Write) -> None:
     module("async def stop(): raise KeyboardInterrupt")
     assert call("run", "jobs:stop") == (130, "", "orch: interrupted\n")
-
-
-# -- show and check ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("jobs")
@@ -197,9 +192,6 @@ def test_every_problem_of_a_definition_is_told(call: Call, module: Write, comman
     assert err.startswith("orch: 3 problems:\n")
     assert "cycle: a → b → a" in err
     assert "'e', which is no step here" in err
-
-
-# -- as a program ------------------------------------------------------------------------------------------------------
 
 
 def program(*argv: str) -> list[str]:

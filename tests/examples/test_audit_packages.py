@@ -171,9 +171,6 @@ def test_an_empty_site_gives_an_empty_report(runner: orch.Runner, site: Site) ->
     assert report["packages"] == report["findings"] == []
 
 
-# -- the report, the workflow ------------------------------------------------------------------------------------------
-
-
 def test_the_report_is_written_for_people_too(runner: orch.Runner, site: Site) -> None:
     site.install("we`ird|-1.0", *(f"gone{k}.py,sha256=x,1" for k in range(20)))
     runner.run(workflow(site=site.root))

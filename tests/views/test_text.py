@@ -32,9 +32,6 @@ def lines(workflow: object) -> list[str]:
     return to_text(workflow).split("\n")  # type: ignore[arg-type]
 
 
-# -- definitions -------------------------------------------------------------------------------------------------------
-
-
 def test_a_graph_shows_whose_values_each_step_needs() -> None:
     assert lines(Graph(one, two, both, name="etl")) == [
         "etl (graph)",
@@ -129,9 +126,6 @@ def test_whatever_the_names_a_step_is_one_printable_line(given_names: list[str])
     shown = lines(group)
     assert len(shown) == 1 + len(given_names)
     assert all(line.isprintable() for line in shown)
-
-
-# -- results -----------------------------------------------------------------------------------------------------------
 
 
 async def failed() -> orch.RunResult:

@@ -65,13 +65,13 @@ def _run(args: argparse.Namespace) -> bool:
     runner = Runner(backend=backend, backend_options=options, limit=args.limit, subscribers=watchers)
     workflow, inputs = load(args.workflow), args.inputs | dict(args.input)
     result = runner.run(workflow, inputs=inputs, context=Context(), select=args.select, raise_on_failure=False)
-    failed = result.state is not State.SUCCEEDED
+    failed, value = result.state is not State.SUCCEEDED, brief(result.value)
     for error in result.errors if args.traceback else ():
         traceback.print_exception(error)
     if args.json:
         print(result.to_json(indent=2))
-    elif not failed and result.value is not None:
-        print(inert(brief(result.value)))
+    elif not (failed or result.value is None or value.endswith("…")):  # broken off, it would tell nobody anything
+        print(inert(value))
     if failed:
         print(to_text(result), file=sys.stderr)
     took = f"{result.duration:.3f} s, tasks: {len(result.tasks)}"
