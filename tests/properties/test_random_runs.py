@@ -134,7 +134,7 @@ def test_who_listens_hears_the_trace_and_changes_nothing(shape: Shape, loop: str
         as_expected(result, expected)
 
 
-# -- relations between runs ---------------------------------------------------------------------------------------------
+# -- relations between runs ------------------------------------------------------------------------------------------
 
 
 def _wrapped(shape: Shape, kind: str) -> Shape:
