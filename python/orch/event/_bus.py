@@ -98,7 +98,7 @@ async def _finish(waiting: list[Awaitable[object]], errors: list[Exception]) -> 
 
 
 event_bus: EventBus = EventBus()
-"""The bus of the process: every run of every runner is told to it."""
+"""The bus of the process: every run that begins while somebody listens is told to it."""
 
 
 def subscriptions(subscribers: Iterable[object]) -> list[Subscription]:

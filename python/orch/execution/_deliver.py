@@ -43,7 +43,7 @@ class _Reader:
 class Delivery:
     """The log of one run and its readers. `publish` is called by whoever has something new, and never waits."""
 
-    def __init__(self, run: Run, group: TaskGroup, on_error: Callable[[Exception], object] | None) -> None:
+    def __init__(self, run: Run, group: TaskGroup, *, strict: bool) -> None:
         self._run = run
         self._decoder = Decoder(run)
         self._log: list[Event] = [self._decoder.begin()]
@@ -51,7 +51,7 @@ class Delivery:
         self._more, self._less = Signal(), Signal()
         self._closed = False
         self._group = group
-        self._on_error = on_error
+        self._strict = strict
         self._readers: list[_Reader] = []
 
     def start(self, subscriber: object) -> None:
@@ -66,11 +66,9 @@ class Delivery:
         self._append(self._decoder.advance())
 
     async def room(self) -> None:
-        """Wait until no reader is further behind than its capacity; meanwhile threads take nothing new."""
-        while self._slowest() + CAPACITY < self._end:
-            self._run.crowded = True
-            await self._progress()
-        self._run.crowded = False
+        """Wait until no reader is further behind than its capacity."""
+        while self._run.crowded:
+            await self._less.wait()
 
     def close(self) -> None:
         """Add the last events; readers end when they have delivered them."""
@@ -81,7 +79,7 @@ class Delivery:
     async def caught_up(self) -> None:
         """Wait until every reader has ended."""
         while self._readers:
-            await self._progress()
+            await self._less.wait()
 
     def hurry(self, grace: float) -> None:
         """Let readers end, at the latest, after so many seconds."""
@@ -100,10 +98,15 @@ class Delivery:
             self._log += events
             self._more.set()
             self._more = Signal()
+            self._run.crowded = self._slowest() + CAPACITY < self._end
 
-    async def _progress(self) -> None:
+    def _freed(self) -> None:
+        """Tell who waits for readers, of whom threads need to be told by the desk."""
+        self._less.set()
         self._less = Signal()
-        await self._less.wait()
+        if self._run.crowded and self._slowest() + CAPACITY >= self._end:
+            self._run.crowded = False
+            self._run.notice()
 
     async def _read(self, reader: _Reader) -> None:
         try:
@@ -114,7 +117,7 @@ class Delivery:
                     await self._catch_up(reader)
         finally:
             self._readers.remove(reader)
-            self._less.set()
+            self._freed()
 
     async def _catch_up(self, reader: _Reader) -> None:
         while reader.cursor < self._end:
@@ -127,9 +130,9 @@ class Delivery:
                 read = self._slowest() - self._forgotten
                 del self._log[:read]
                 self._forgotten += read
-                self._less.set()
+                self._freed()
                 await checkpoint()
-        self._less.set()
+        self._freed()
 
     async def _hand(self, reader: _Reader, to: Subscription, event: Event) -> None:
         try:
@@ -142,6 +145,8 @@ class Delivery:
             self._failed(reader, to, foreign(error))
         except Exception as error:  # noqa: BLE001 (a watcher cannot hurt the run)
             self._failed(reader, to, error)
+        except (KeyboardInterrupt, SystemExit) as error:
+            self._run.give_up(error)
 
     def _failed(self, reader: _Reader, to: Subscription, error: Exception) -> None:
         reader.errors[to] += 1
@@ -149,5 +154,5 @@ class Delivery:
             _logger.error("subscriber %r raised; the run goes on", to.handler, exc_info=error)
         elif reader.errors[to] == MOST_ERRORS:
             _logger.error("subscriber %r is detached after %d errors", to.handler, MOST_ERRORS)
-        if self._on_error is not None:
-            self._on_error(error)
+        if self._strict:
+            self._run.give_up(error)

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import attrs
 from anyio import CancelScope, create_task_group, current_time, move_on_at
 from anyio import Event as Signal
 from anyio.abc import TaskGroup
@@ -22,20 +21,10 @@ from orch.event import State
 from orch.execution._deliver import Delivery
 from orch.execution._failure import bare, is_cancelled
 from orch.execution._lane import Begun, work
-from orch.execution._run import Lane, Run
+from orch.execution._run import Lane, Options, Run
 from orch.execution._threads import Threads
 
-__all__ = ("Options", "execute")
-
-
-@attrs.frozen
-class Options:
-    """How a run is carried out, as far as a runner decides it."""
-
-    subscribers: tuple[Callable[[Any], object], ...] = ()
-    threads: int = 40  # at most so many workers
-    grace: float = 5.0  # seconds that a cancelled run waits for threads and subscribers
-    strict_subscribers: bool = False  # whether a subscriber that raises ends the run
+__all__ = ("execute",)
 
 
 async def execute(run: Run, options: Options) -> None:
@@ -57,15 +46,9 @@ async def execute(run: Run, options: Options) -> None:
 
 async def _watched(run: Run, options: Options) -> None:
     """Conduct a run with subscribers; wait for these as long as they take, unless run or wait is cancelled."""
-
-    def give_up(error: Exception) -> None:
-        run.interrupted(error)
-        run.cancel()
-        run.stop_all()
-
     try:
         async with create_task_group() as readers:
-            delivery = Delivery(run, readers, give_up if options.strict_subscribers else None)
+            delivery = Delivery(run, readers, strict=options.strict_subscribers)
             for each in options.subscribers:
                 delivery.start(each)
             run.publish, run.room, run.watched = delivery.publish, delivery.room, True
@@ -79,7 +62,7 @@ async def _watched(run: Run, options: Options) -> None:
                 delivery.hurry(options.grace)
                 raise
     except BaseExceptionGroup as failures:
-        run.interrupted(bare(failures))
+        run.give_up(bare(failures))
 
 
 async def _conduct(run: Run, options: Options) -> None:
@@ -94,21 +77,22 @@ async def _conduct(run: Run, options: Options) -> None:
                 run.notice()
                 raise
     except BaseExceptionGroup as failures:
-        run.interrupted(bare(failures))
+        run.give_up(bare(failures))
     finally:
         run.ended = run.schedule.now()
 
 
 async def _host(run: Run, group: TaskGroup, options: Options) -> None:
     await checkpoint()  # who was cancelled before it begins starts nothing
-    if not run.plan.threaded:
-        run.spread()
-        return  # the task group waits for the lanes
     settled = Signal()
-    threads = Threads(run, options.threads, lambda begun: _start(run, group, work, begun))
-    group.start_soon(_desk, run, threads, options.grace, settled)
+    if run.plan.threaded:
+        threads = Threads(run, options, lambda begun: _start(run, group, work, begun))
+        group.start_soon(_desk, run, threads, settled)
+    else:
+        run.notice = settled.set
     run.spread()
-    await settled.wait()
+    if run.schedule.is_active():
+        await settled.wait()
 
 
 def _start(run: Run, group: TaskGroup, lane_of: Callable[..., Any], *args: Begun) -> Lane:
@@ -126,22 +110,17 @@ async def _spare(run: Run, lane: Lane) -> None:
     await work(run, lane)
 
 
-async def _desk(run: Run, threads: Threads, grace: float, settled: Signal) -> None:
+async def _desk(run: Run, threads: Threads, settled: Signal) -> None:
     """Do on the loop what threads ask for, until the run is settled; shielded, for threads cannot be cancelled."""
-    given_up = float("inf")
     with CancelScope(shield=True):
         while run.schedule.is_active() or threads.leaving():
-            with move_on_at(given_up):
+            with move_on_at(min(threads.stopping.values(), default=float("inf"))):
                 await threads.news.wait()
             threads.news = Signal()
-            if not threads.stopping:
-                given_up = float("inf")
-            elif current_time() >= (given_up := min(given_up, current_time() + grace)):
-                threads.abandon()
+            threads.abandon(current_time())
             while threads.messages:
                 threads.messages.popleft()()
             run.react()
             run.publish()
-            await run.room()
             run.spread()
         settled.set()

@@ -26,12 +26,22 @@ from orch.execution._failure import annotate, decide, foreign, is_cancelled, unw
 from orch.plan import Plan
 from orch.policies import FailureStrategy
 
-__all__ = ("BREATHE", "IDLE", "LOOP", "REACT", "THREAD", "Lane", "Run")
+__all__ = ("BREATHE", "IDLE", "LOOP", "REACT", "THREAD", "Lane", "Options", "Run")
 
 LOOP, THREAD = 0, 1
 IDLE, REACT, BREATHE = Schedule.IDLE, Schedule.REACT, Schedule.BREATHE
 
 _logger = logging.getLogger("orch")
+
+
+@attrs.frozen
+class Options:
+    """How a run is carried out, as far as a runner decides it."""
+
+    subscribers: tuple[Callable[[Any], object], ...] = ()
+    threads: int = 40  # at most so many workers
+    grace: float = 5.0  # seconds that a cancelled run waits for threads and subscribers
+    strict_subscribers: bool = False  # whether a subscriber that raises ends the run
 
 
 class _Cancellable(Protocol):
@@ -144,16 +154,16 @@ class Run:
 
     def interrupt(self, node: int, error: BaseException) -> None:
         """Let KeyboardInterrupt, SystemExit and their like end the whole run; they surface bare when it is settled."""
-        self.interrupted(error)
         self.errors[node] = error
-        self.cancel()
+        self.give_up(error)
         self.schedule.cancel(node)
-        self.stop_all()
 
-    def interrupted(self, error: BaseException) -> None:
-        """Remember what is to surface when the run is settled; the first one wins."""
+    def give_up(self, error: BaseException) -> None:
+        """Cancel everything and let the error surface when the run is settled; the first one wins."""
         if self.interruption is None:
             self.interruption = error
+        self.cancel()
+        self.stop_all()
 
     def cancel(self) -> None:
         """Record that the run is cancelled: nothing new starts, the pending is CANCELLED. Later calls do nothing."""
@@ -237,6 +247,7 @@ class Run:
 
     def leave(self) -> None:
         """A lane ends: somebody else takes what is ready, and if that was the last step, the desk is told."""
+        self.react()  # a step that was cancelled may have settled a group
         self.spread()
         self.publish()
         if not self.schedule.is_active():

@@ -17,18 +17,20 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextvars import Context
 from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
 from anyio import Event as Signal
+from anyio import current_time
 from anyio._core._eventloop import claim_worker_thread, set_current_async_library
 from anyio.lowlevel import current_token
 
 from orch.event import State
 from orch.execution._failure import foreign
 from orch.execution._lane import Begun, arguments, awaited
-from orch.execution._run import IDLE, LOOP, REACT, THREAD, Lane, Run
+from orch.execution._run import IDLE, LOOP, REACT, THREAD, Lane, Options, Run
 
 __all__ = ("Threads",)
 
@@ -39,15 +41,15 @@ _logger = logging.getLogger("orch")
 class Threads:
     """The threads of one run, and what they have for its desk: `messages`, to be called on the loop after `news`."""
 
-    def __init__(self, run: Run, size: int, start: Callable[[Begun], Lane]) -> None:
+    def __init__(self, run: Run, options: Options, start: Callable[[Begun], Lane]) -> None:
         self.run = run
-        self.size = size
+        self.options = options
         self._start = start  # a lane that awaits what a plain function returned
         self._context = run.context_vars.copy()
         self._context.run(set_current_async_library, None)  # as anyio does: there is no event loop in a worker thread
         self.news = Signal()
         self.messages: deque[Callable[[], object]] = deque()
-        self.stopping: list[int] = []  # steps in threads that somebody wants to end
+        self.stopping: dict[int, float] = {}  # steps in threads that somebody wants to end, and until when
         self._token = current_token()
         native: Any = self._token.native_token
         self._post: Callable[..., object] = getattr(native, "call_soon_threadsafe", None) or native.run_sync_soon
@@ -64,28 +66,22 @@ class Threads:
 
     def stop(self, node: int) -> None:
         """Ask for the end of a step in a thread, which nobody can enforce: the desk waits until its grace is over."""
-        self.stopping.append(node)
+        self.stopping[node] = current_time() + self.options.grace
         self.news.set()
 
-    def adopt(self, begun: Begun, value: object) -> None:
-        """Await what a plain function returned as the end of its step, if that is still wanted."""
-        step, rest, _ = begun
-        if step in self.run.abandoned:
-            rest.close()
-            getattr(value, "close", _nothing)()
-            return
+    def adopt(self, begun: Begun) -> None:
+        """Await what a plain function returned as the end of its step, unless that was to end."""
         lane = self._start(begun)
-        if step in self.stopping:
-            self.stopping.remove(step)
+        if self.stopping.pop(begun[0], None) is not None:
             lane.stop()
 
-    def abandon(self) -> None:
-        """Give up waiting for the steps that were to stop: their threads end with their bodies."""
-        for node in self.stopping:
+    def abandon(self, now: float) -> None:
+        """Give up waiting for steps whose grace is over: their threads end with their bodies."""
+        for node in [node for node, deadline in self.stopping.items() if deadline <= now]:
+            del self.stopping[node]
             if self.run.schedule.state(node) == State.RUNNING.code:
                 self.run.abandoned.append(node)
                 self.run.schedule.cancel(node)
-        self.stopping.clear()
 
     def leaving(self) -> bool:
         """Send idle threads home and say whether some are still on their way; the abandoned end with their bodies."""
@@ -110,7 +106,7 @@ class Threads:
             if self._idle and not self._closed:
                 self._idle -= 1
                 self._told.put(_LOOK)
-            if self._idle or self._closed or len(self._threads) >= self.size:
+            if self._idle or self._closed or len(self._threads) >= self.options.threads:
                 return
             thread = threading.Thread(target=self._main, name=f"orch-worker-{len(self._threads) + 1}", daemon=True)
             self._threads.add(thread)
@@ -166,10 +162,17 @@ class Threads:
         else:
             if not hasattr(type(value), "__await__"):
                 return self._succeeded(step, value)
-            self.messages.append(partial(self.adopt, (step, awaited(value), context), value))
-            self.wake()
+            self._returned(step, value, context)
         del self._busy[step]
         return run.schedule.take(THREAD)
+
+    def _returned(self, step: int, value: Any, context: Context) -> None:
+        """Leave an awaitable to the loop; one that came too late is closed, so that nobody misses its end."""
+        if step in self.run.abandoned:
+            getattr(value, "close", _nothing)()
+        else:
+            self.messages.append(partial(self.adopt, (step, awaited(value), context)))
+            self.wake()
 
     def _succeeded(self, step: int, value: object) -> int:
         run = self.run
