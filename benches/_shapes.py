@@ -14,10 +14,18 @@ from typing import Any, Final
 
 import anyio
 import attrs
+import pytest
 
 import orch
 
-__all__ = ("SHAPES", "Case", "Deps", "case", "chain", "functions", "layered", "tree", "wide")
+__all__ = ("SHAPES", "SIZES", "Case", "Deps", "case", "chain", "functions", "layered", "tree", "wide")
+
+SIZES: Final = [
+    1_000,
+    10_000,
+    100_000,
+    pytest.param(1_000_000, marks=[pytest.mark.million, pytest.mark.timeout(3_600)]),
+]
 
 Deps = list[tuple[int, ...]]
 Function = Callable[..., Any]

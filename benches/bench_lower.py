@@ -16,11 +16,10 @@ import pytest
 
 import orch
 from benches._ratio import Bound, Ratio, Row, Side
-from benches._shapes import Deps, functions, layered
+from benches._shapes import SIZES, Deps, functions, layered
 
 PER_TASK: Final = {"signature": Bound(10, "µs"), "deps": Bound(10, "µs")}  # in the end 5 and 2
 LINEAR = Bound(2.0)  # caches and the collector have their share in it
-SIZES = [1_000, 10_000, 100_000, pytest.param(1_000_000, marks=pytest.mark.million)]
 
 
 @attrs.frozen(eq=False)

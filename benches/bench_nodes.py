@@ -14,11 +14,10 @@ import pytest
 import orch
 from benches._loops import BACKENDS, bare_async, in_loop
 from benches._ratio import Bound, Ratio
-from benches._shapes import SHAPES, Case, case
+from benches._shapes import SHAPES, SIZES, Case, case
 from orch._core import Schedule
 
 BOUND = Bound(3.0)  # the milestone's; in the end 1.0
-SIZES = [1_000, 10_000, 100_000, pytest.param(1_000_000, marks=pytest.mark.million)]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
