@@ -326,6 +326,16 @@ async def test_check_31_the_events_do_not_hold_it_either() -> None:
     assert gone(made[0])
 
 
+async def test_check_31_a_value_that_nobody_reads_is_kept() -> None:
+    async def heavy() -> Heavy:
+        return Heavy()
+
+    step = Task(heavy, retain=False)
+    assert isinstance((await settle(step)).value, Heavy)
+    assert isinstance((await settle(Graph(step)))["heavy"], Heavy)
+    assert isinstance((await settle(Sequence(step, free))).value[0], Heavy)
+
+
 async def test_check_31_values_are_kept_unless_told_otherwise() -> None:
     async def heavy() -> Heavy:
         return Heavy()

@@ -152,6 +152,13 @@ def test_critical_path_is_a_longest_chain() -> None:
     assert compile(Sequence()).critical_path() == []
 
 
+def test_groups_do_not_lengthen_the_critical_path() -> None:
+    nested = Parallel(Sequence(Parallel(Graph(asking("x")))))
+    graph = Graph(nested, asking("a"), asking("b", ["a"]), asking("c", ["b"]))
+
+    assert compile(graph).critical_path() == ["a", "b", "c"]
+
+
 def test_describe_is_plain_data() -> None:
     assert compile(DIAMOND).describe() == {
         "name": "etl",
