@@ -38,6 +38,7 @@ class _Reader:
     cursor: int = 0
     scope: CancelScope = attrs.field(factory=lambda: CancelScope(shield=True))
     errors: Counter[Subscription] = attrs.field(factory=Counter)
+    since: dict[Subscription, int] = attrs.field(factory=dict[Subscription, int])  # their first event; none yet: later
 
 
 class Delivery:
@@ -49,16 +50,19 @@ class Delivery:
         self._log: list[Event] = [self._decoder.begin()]
         self._forgotten = 0
         self._more, self._less = Signal(), Signal()
-        self._closed = False
+        self._closed = self._held = False
         self._group = group
         self._strict = strict
         self._readers: list[_Reader] = []
 
     def start(self, subscriber: object) -> None:
         """Give a subscriber its reader."""
+
+        def handlers() -> tuple[Subscription, ...]:
+            return subscriber.subscriptions if isinstance(subscriber, EventBus) else fixed
+
         fixed = () if isinstance(subscriber, EventBus) else tuple(subscriptions([subscriber]))
-        handlers = (lambda: subscriber.subscriptions) if isinstance(subscriber, EventBus) else (lambda: fixed)
-        self._readers.append(_Reader(handlers))
+        self._readers.append(_Reader(handlers, since=dict.fromkeys(handlers(), 0)))
         self._group.start_soon(self._read, self._readers[-1])
 
     def publish(self) -> None:
@@ -67,8 +71,13 @@ class Delivery:
 
     async def room(self) -> None:
         """Wait until no reader is further behind than its capacity."""
-        while self._run.crowded:
+        while self.crowded():
             await self._less.wait()
+
+    def crowded(self) -> bool:
+        """Say whether a reader is too far behind; from any thread."""
+        self._held = self._slowest() + CAPACITY < len(self._run.schedule)
+        return self._held
 
     def close(self) -> None:
         """Add the last events; readers end when they have delivered them."""
@@ -94,18 +103,20 @@ class Delivery:
         return min((reader.cursor for reader in self._readers), default=self._end)
 
     def _append(self, events: list[Event]) -> None:
-        if events:
-            self._log += events
-            self._more.set()
-            self._more = Signal()
-            self._run.crowded = self._slowest() + CAPACITY < self._end
+        if not events:
+            return
+        for reader in self._readers:
+            for each in reader.handlers():
+                reader.since.setdefault(each, self._end)
+        self._log += events
+        self._more.set()
+        self._more = Signal()
 
     def _freed(self) -> None:
         """Tell who waits for readers, of whom threads need to be told by the desk."""
         self._less.set()
         self._less = Signal()
-        if self._run.crowded and self._slowest() + CAPACITY >= self._end:
-            self._run.crowded = False
+        if self._held and not self.crowded():
             self._run.notice()
 
     async def _read(self, reader: _Reader) -> None:
@@ -123,7 +134,8 @@ class Delivery:
         while reader.cursor < self._end:
             event = self._log[reader.cursor - self._forgotten]
             for each in reader.handlers():
-                if reader.errors[each] < MOST_ERRORS and each.accepts(event):
+                due = reader.cursor >= reader.since.get(each, self._end) and reader.errors[each] < MOST_ERRORS
+                if due and each.accepts(event):
                     await self._hand(reader, each, event)
             reader.cursor += 1
             if reader.cursor % _BATCH == 0:

@@ -51,7 +51,7 @@ async def _watched(run: Run, options: Options) -> None:
             delivery = Delivery(run, readers, strict=options.strict_subscribers)
             for each in options.subscribers:
                 delivery.start(each)
-            run.publish, run.room, run.watched = delivery.publish, delivery.room, True
+            run.publish, run.room, run.crowded, run.watched = delivery.publish, delivery.room, delivery.crowded, True
             try:
                 try:
                     await _conduct(run, options)
@@ -73,7 +73,8 @@ async def _conduct(run: Run, options: Options) -> None:
             try:
                 await _host(run, group, options)
             except BaseException:
-                run.cancel()
+                if all(lane.stopped for lane in run.lanes.values()):  # else a step decides whether it was first
+                    run.cancel()
                 run.notice()
                 raise
     except BaseExceptionGroup as failures:
@@ -89,7 +90,7 @@ async def _host(run: Run, group: TaskGroup, options: Options) -> None:
         threads = Threads(run, options, lambda begun: _start(run, group, work, begun))
         group.start_soon(_desk, run, threads, settled)
     else:
-        run.notice = settled.set
+        run.notice = lambda: None if run.schedule.is_active() else settled.set()
     run.spread()
     if run.schedule.is_active():
         await settled.wait()

@@ -94,7 +94,6 @@ class Run:
     _burst: int = 1
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
     watched: bool = False  # there are subscribers
-    crowded: bool = False  # a subscriber is too far behind: threads take nothing new
     # What the engine connects.
     spawn: Callable[[], object] = _nothing  # start one spare lane
     stop_all: Callable[[], object] = _nothing  # cancel every lane
@@ -103,6 +102,7 @@ class Run:
     notice: Callable[[], object] = _nothing  # tell the desk that something may have changed
     publish: Callable[[], object] = _nothing  # let subscribers have what has happened
     room: Callable[[], Awaitable[None]] = _no_wait  # wait for subscribers that are too far behind
+    crowded: Callable[[], object] = _nothing  # whether there are such: threads take nothing new then
 
     def __attrs_post_init__(self) -> None:
         self.schedule = Schedule(self.plan.layout, limit=self.limit)

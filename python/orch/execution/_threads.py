@@ -100,7 +100,7 @@ class Threads:
 
     def grow(self) -> None:
         """Have somebody take the steps that are ready: wake an idle thread, or start one more."""
-        if self.run.crowded or not self.run.schedule.ready(THREAD):
+        if self.run.crowded() or not self.run.schedule.ready(THREAD):
             return
         with self._lock:
             if self._idle and not self._closed:
@@ -179,7 +179,7 @@ class Threads:
         run.values[step] = value
         del self._busy[step]
         try:
-            if run.crowded:
+            if run.crowded():
                 run.schedule.done(step)
                 following = IDLE
             else:
