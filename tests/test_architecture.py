@@ -129,7 +129,9 @@ def test_every_public_name_is_documented(path: Path) -> None:
 
 
 def test_the_package_is_small() -> None:
-    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES) < MOST_LINES
+    """Code, comments and docstrings count; the blank lines between them do not."""
+    lines = (line for path in SOURCES for line in path.read_text(encoding="utf-8").splitlines())
+    assert sum(1 for line in lines if line.strip()) < MOST_LINES
 
 
 def functions(node: ast.AST, prefix: str) -> Iterator[tuple[str, int]]:

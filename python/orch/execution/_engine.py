@@ -35,7 +35,10 @@ async def execute(run: Run, options: Options) -> None:
             what
             the first of them raised. Never an error of a step.
     """
-    await (_watched(run, options) if options.subscribers else _conduct(run, options))
+    try:
+        await (_watched(run, options) if options.subscribers else _conduct(run, options))
+    finally:
+        run.disconnect()
     if run.interruption is not None:
         raise run.interruption
     if run.schedule.is_active():

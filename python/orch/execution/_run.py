@@ -90,6 +90,7 @@ class Run:
     abandoned: list[int] = attrs.field(factory=list[int], init=False)
     lanes: dict[int, Lane] = attrs.field(factory=dict[int, Lane], init=False)  # by the step they are suspended in
     interruption: BaseException | None = None
+    _cancelled: bool = False
     starting: int = 0
     _burst: int = 1
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
@@ -103,6 +104,12 @@ class Run:
     publish: Callable[[], object] = _nothing  # let subscribers have what has happened
     room: Callable[[], Awaitable[None]] = _no_wait  # wait for subscribers that are too far behind
     crowded: Callable[[], object] = _nothing  # whether there are such: threads take nothing new then
+
+    def disconnect(self) -> None:
+        """Let go of the engine: what a result keeps is neither tasks nor threads nor the event loop."""
+        self.spawn = self.stop_all = self.grow = self.stop_thread = self.notice = self.publish = self.crowded = _nothing
+        self.room = _no_wait
+        self.lanes.clear()
 
     def __attrs_post_init__(self) -> None:
         self.schedule = Schedule(self.plan.layout, limit=self.limit)
@@ -167,6 +174,9 @@ class Run:
 
     def cancel(self) -> None:
         """Record that the run is cancelled: nothing new starts, the pending is CANCELLED. Later calls do nothing."""
+        if self._cancelled:
+            return  # ten thousand lanes say so, and each answer names all that still run
+        self._cancelled = True
         for node in self.schedule.cancel_all():
             if node not in self.lanes:
                 self.stop_thread(node)
