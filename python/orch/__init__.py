@@ -1,5 +1,4 @@
-"""
-Workflows of ordinary Python functions, inside one process, under structured concurrency, on asyncio or trio.
+"""Workflows of ordinary Python functions, inside one process, under structured concurrency, on asyncio or trio.
 
 Define with `task`, `Sequence`, `Parallel` and `Graph`; run with `run`, `AsyncRunner` or `Runner`; know with
 `RunResult` and events. Everything below is one public name each, documented where it is.

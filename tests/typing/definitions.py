@@ -1,5 +1,4 @@
-"""
-A program that type checkers must read as it is meant: what a task keeps of its function, and what is refused.
+"""A program that type checkers must read as it is meant: what a task keeps of its function, and what is refused.
 
 Each `type: ignore` says that the line is an error; both checkers report those that are not needed.
 """
