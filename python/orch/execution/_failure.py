@@ -18,7 +18,7 @@ def decide(on_failure: FailureStrategy | Strategy, group: object, event: Callabl
     """Return how a group reacts to a failure in it: the reducer behind `on_failure`. Only objects get the event."""
     if isinstance(on_failure, FailureStrategy):
         return on_failure
-    chosen = on_failure.on_failure(event(), group)
+    chosen: object = on_failure.on_failure(event(), group)  # whatever the object says
     if not isinstance(chosen, FailureStrategy):
         raise TypeError(f"{on_failure!r}.on_failure: expected a FailureStrategy, found {chosen!r}")
     return chosen

@@ -16,7 +16,7 @@ from __future__ import annotations
 import types
 from collections.abc import Awaitable, Coroutine, Generator
 from contextvars import Context, copy_context
-from typing import Any
+from typing import Any, cast
 
 from orch.execution._run import BREATHE, IDLE, Lane, Run
 from orch.execution._values import collect
@@ -80,7 +80,7 @@ async def _walk(run: Run, lane: Lane, begun: Begun | None) -> None:  # noqa: C90
     values, calls, slots, kinds = run.values, run.plan.calls, run.plan.wiring.slots, run.plan.kinds
     take, done_take = run.schedule.take, run.schedule.done_take
     outcome: list[Any] = [None]
-    body = _body(outcome)
+    body = cast("Body", _body(outcome))
     send = body.send
     send(None)
     if begun is not None:
