@@ -1,9 +1,8 @@
 """Lowering: any definition becomes one flat, checked, reusable `Plan`."""
 
-from orch.plan._check import values_for
+from orch.plan._ask import select, values_for
 from orch.plan._draft import NONE
 from orch.plan._lower import compile  # noqa: A004 (the verb users know from re)
 from orch.plan._plan import COLLECT, IN_PLACE, Plan
-from orch.plan._select import select
 
 __all__ = ("COLLECT", "IN_PLACE", "NONE", "Plan", "compile", "select", "values_for")

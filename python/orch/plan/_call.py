@@ -1,19 +1,13 @@
-"""How a step's function is called: positionally, with values in the order of its slots.
+"""How a step's function is called: `call(*values)`, with values in the order of its slots.
 
-The hot path knows one form, `call(*values)`. Whatever a function wants beyond that (keywords, one of several
-outputs of a producer, the `upstream` mapping, a check of its own outputs) is wrapped around it here, once, when the
-plan is made.
+The hot path knows no other form. Whatever a function wants beyond that (keywords, one of several outputs of a producer,
+the `upstream` mapping, a check of its own outputs) is wrapped around it here, once, when the plan is made.
 """
 
-from __future__ import annotations
-
-import functools
 import inspect
 from collections.abc import Callable, Sequence
-from types import FunctionType
-from typing import Any
-
-import attrs
+from types import FunctionType, MethodType
+from typing import Any, NamedTuple
 
 from orch.definition import Task
 from orch.errors import OutputError
@@ -21,77 +15,52 @@ from orch.errors import OutputError
 __all__ = ("Shape", "callable_of")
 
 
-@attrs.frozen
-class Shape:
-    """How the flat values of a step become the arguments of its function: positional, then keywords, then upstream."""
+class Shape(NamedTuple):
+    """How the values of a step's slots become arguments, where that is not simply by position."""
 
-    positional: int
-    keywords: tuple[str, ...] = ()
-    picks: tuple[tuple[int, int], ...] = ()  # (position, k): of the tuple of outputs there, the k-th is meant
-    upstream: tuple[int, tuple[str, ...]] | None = (
-        None  # (position, names): there goes the mapping of names to the rest
-    )
+    names: tuple[str, ...]  # of the parameters; behind their values are those that `upstream` maps
+    picks: dict[str, int]  # parameters that take one of several outputs, each with its number
+    upstream: dict[str, int] | None  # names that it maps, with the same or -1; None if there is no such parameter
 
-    def arguments(self, flat: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
-        """Return positional and keyword arguments for the values of the slots."""
-        values = list(flat)
-        for position, k in self.picks:
-            values[position] = values[position][k]
-        end = self.positional + len(self.keywords)
+    def arguments(self, task: Task[..., Any], values: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Return positional and keyword arguments."""
+        named = {**task.bound, **dict(zip(self.names, values, strict=False))}
+        for name, k in self.picks.items():
+            named[name] = named[name][k]
         if self.upstream is not None:
-            position, names = self.upstream
-            values[position] = dict(zip(names, values[end:], strict=True))
-        return values[: self.positional], dict(zip(self.keywords, values[self.positional : end], strict=True))
+            mapped = zip(self.upstream.items(), values[len(self.names) :], strict=True)
+            named["upstream"] = {name: value if k < 0 else value[k] for (name, k), value in mapped}
+        return task.signature.arguments(named, task.extra)
 
 
 def callable_of(task: Task[..., Any], shape: Shape | None) -> Callable[..., Any]:
     """Return what a lane calls with the slots' values; for a coroutine task it always returns a coroutine."""
-    call: Callable[..., Any] = task.fn
+    fn: Callable[..., Any] = task.fn
     coroutine = task.signature.kind == "coroutine"
-    if shape is not None:
-        call = _shaped(call, shape)
-    if task.unpacks:
-        return (_checked_coroutine if coroutine else _checked)(call, task)
-    return _as_coroutine(call) if coroutine and not _returns_coroutine(task.fn) else call
+    if shape is None and not task.unpacks and (not coroutine or _returns_coroutine(fn)):
+        return fn
+
+    def begin(flat: Sequence[Any]) -> Any:
+        args, kwargs = (flat, {}) if shape is None else shape.arguments(task, flat)
+        return fn(*args, **kwargs)
+
+    async def call(*flat: object) -> object:
+        return _outputs(task, await begin(flat))
+
+    return call if coroutine else lambda *flat: _outputs(task, begin(flat))
 
 
 def _returns_coroutine(fn: object) -> bool:
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    fn = getattr(fn, "__func__", fn)
+    """Say whether each call gives a coroutine, and not something else to await."""
+    fn = fn.__func__ if isinstance(fn, MethodType) else fn
     return isinstance(fn, FunctionType) and bool(fn.__code__.co_flags & inspect.CO_COROUTINE)
 
 
-def _as_coroutine(fn: Callable[..., Any]) -> Callable[..., Any]:
-    async def call(*flat: object) -> object:
-        return await fn(*flat)
-
-    return call
-
-
-def _shaped(fn: Callable[..., Any], shape: Shape) -> Callable[..., Any]:
-    def call(*flat: object) -> object:
-        args, kwargs = shape.arguments(flat)
-        return fn(*args, **kwargs)
-
-    return call
-
-
-def _checked(fn: Callable[..., Any], task: Task[..., Any]) -> Callable[..., Any]:
-    return lambda *flat: _outputs(task, fn(*flat))
-
-
-def _checked_coroutine(fn: Callable[..., Any], task: Task[..., Any]) -> Callable[..., Any]:
-    async def call(*flat: object) -> object:
-        return _outputs(task, await fn(*flat))
-
-    return call
-
-
-def _outputs(task: Task[..., Any], value: object) -> tuple[Any, ...]:
-    """Return the value as the tuple of the task's outputs, or say what was expected and found."""
-    if not isinstance(value, tuple | list):
-        raise OutputError(task.name, task.outputs, f"a {type(value).__name__}")
-    if len(value) != len(task.outputs):
-        raise OutputError(task.name, task.outputs, f"{len(value)} values")
+def _outputs(task: Task[..., Any], value: Any) -> Any:
+    """Return the value, checked to be a tuple if the task has several outputs."""
+    if not task.unpacks:
+        return value
+    if not isinstance(value, tuple | list) or len(value) != len(task.outputs):
+        found = f"{len(value)} values" if isinstance(value, tuple | list) else f"a {type(value).__name__}"
+        raise OutputError(task.name, task.outputs, found)
     return tuple(value)

@@ -1,12 +1,10 @@
 """First half of lowering: give every task and every group boundary its number.
 
-In: a definition, a tree of groups and tasks. Out: a `Draft`, the same tree as flat tables. Nodes are numbered in
-order of definition, so the nodes of a group are one contiguous range; behind it lies the group's *exit join*, a
-node that the core settles by itself when everything in the group is settled (the root has none: the run ends with
-it). The walk keeps its own stack, so depth costs memory and never recursion.
+In: a definition, a tree of groups and tasks. Out: a `Draft`, the same tree as flat tables. Nodes are numbered in order
+of definition, so the nodes of a group are one contiguous range; behind it lies the group's *exit join*, a node that the
+core settles by itself when everything in the group is settled (the root has none: the run ends with it). The walk keeps
+its own stack, so depth costs memory and never recursion.
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any, cast
@@ -15,7 +13,7 @@ import attrs
 
 from orch.definition import Group, Task, Workflow
 
-__all__ = ("NONE", "Draft", "Scope", "number")
+__all__ = ("NONE", "Draft", "Scope", "distinct", "number")
 
 NONE = 0xFFFFFFFF  # the core's word for "no such node"
 
@@ -31,7 +29,6 @@ class Scope:
     start: int
     end: int = 0
     join: int = NONE
-    handed: int | None = None  # the slot of what it hands on in a Sequence; None: it hands on what it was handed
     children: list[int] = attrs.field(factory=list[int])  # a node number each, or ~scope for a group
 
 
@@ -56,13 +53,22 @@ class Draft:
         """Return the task of a node that is known to be no join."""
         return cast("Task[..., Any]", self.tasks[node])
 
+    def step(self, child: int) -> Workflow:
+        """Return the definition of a step."""
+        return self.task(child) if child >= 0 else self.scopes[~child].group
+
     def exit(self, child: int) -> int:
         """Return the node of a step that settles last: the task itself, or the join of a group."""
         return child if child >= 0 else self.scopes[~child].join
 
-    def handed(self, child: int) -> int | None:
-        """Return the slot of the value that a step hands on."""
-        return child if child >= 0 else self.scopes[~child].handed
+    def outputs_of(self, child: int) -> dict[str, tuple[int, int]]:
+        """Return what a step gives: names, each with the slot and which of several outputs (-1 for the whole value)."""
+        if child < 0:
+            return {self.scopes[~child].group.name: (self.scopes[~child].join, -1)}
+        task = self.task(child)
+        if not task.unpacks:
+            return {task.outputs[0]: (child, -1)}
+        return {name: (child, k) for k, name in enumerate(task.outputs)}
 
     def scope_path(self, scope: int) -> str:
         """Return the path of a group; that of the root is empty."""
@@ -86,34 +92,28 @@ def number(root: Workflow) -> Draft:
     stack: list[tuple[int, Iterator[Workflow], dict[str, int]]] = [(0, iter(steps), {})]
     while stack:
         scope, rest, used = stack[-1]
-        step = next(rest, None)
-        if step is None:
-            stack.pop()
-            _close(draft, scope)
-        elif isinstance(step, Group):
-            draft.scopes[scope].children.append(~len(draft.scopes))
-            stack.append((len(draft.scopes), iter(step.steps), {}))
-            draft.scopes.append(Scope(step, step.kind, _distinct(step.name, used), scope, len(draft.tasks)))
+        row = draft.scopes[scope]
+        for step in rest:
+            segment = distinct(step.name, used)
+            if isinstance(step, Group):
+                row.children.append(~len(draft.scopes))
+                stack.append((len(draft.scopes), iter(step.steps), {}))
+                draft.scopes.append(Scope(step, step.kind, segment, scope, len(draft.tasks)))
+                break
+            row.children.append(draft.add(cast("Task[..., Any]", step), segment, scope))
         else:
-            node = draft.add(cast("Task[..., Any]", step), _distinct(step.name, used), scope)
-            draft.scopes[scope].children.append(node)
+            stack.pop()
+            row.end = len(draft.tasks)
+            if scope:
+                row.join = draft.add(None, row.segment, row.parent)
+                draft.joins[row.join] = scope
     return draft
 
 
-def _close(draft: Draft, scope: int) -> None:
-    row = draft.scopes[scope]
-    row.end = len(draft.tasks)
-    if scope:
-        row.join = row.handed = draft.add(None, row.segment, row.parent)
-        draft.joins[row.join] = scope
-    if row.kind == "sequence":
-        handed = (draft.handed(child) for child in reversed(row.children))
-        row.handed = next((slot for slot in handed if slot is not None), None)
-
-
-def _distinct(name: str, used: dict[str, int]) -> str:
-    """Return `name`, or `name#2`, `name#3`, … where siblings carry it already."""
-    used[name] = used.get(name, 0) + 1
-    if used[name] == 1:
-        return name
-    return _distinct(f"{name}#{used[name]}", used)
+def distinct(name: str, used: dict[str, int]) -> str:
+    """Return `name`, or `name#2`, `name#3`, … where it is in use already; `used` counts."""
+    while (count := used.get(name, 0) + 1) > 1:
+        used[name] = count
+        name = f"{name}#{count}"
+    used[name] = 1
+    return name

@@ -4,23 +4,22 @@ number (tree to tables) → wire (names to slots and edges) → link (edges to a
 Every problem of the definition is found on the way and raised together at the end, before anything has run.
 """
 
-from __future__ import annotations
-
 from array import array
 from collections.abc import Callable
+from itertools import compress
 from typing import Any
 
 from orch._core import CycleFound, Dag, Layout
-from orch.definition import Group, Task, Workflow
+from orch.definition import Task, Workflow
 from orch.errors import CycleError, combine
 from orch.plan._call import callable_of
 from orch.plan._draft import Draft, number
-from orch.plan._plan import COLLECT, IN_PLACE, LANES, Plan
+from orch.plan._plan import COLLECT, IN_PLACE, Plan
 from orch.plan._wire import Wiring, wire
 
 __all__ = ("compile",)
 
-_CORE = {"loop": 0, "place": 0, "thread": 1, "join": 2}  # the lanes that the core tells apart
+_LOOP, _PLACE, _THREAD, _JOIN = (0, 0), (0, IN_PLACE), (1, 0), (2, 0)  # lanes: the core's number, bits of `Plan.kinds`
 _CYCLES = 20  # separate cycles that are reported at once
 _UNLIMITED = 0xFFFFFFFF  # more tasks than that no plan can have, so a higher limit is none
 
@@ -56,61 +55,57 @@ def _lower(workflow: Workflow) -> Plan:
     draft = number(workflow)
     wiring = wire(draft)
     dag = _dag(draft, wiring)
-    if dag is None or wiring.problems:
-        raise combine(wiring.problems)
     lanes = [_lane(task) for task in draft.tasks]
-    kinds = bytearray(IN_PLACE if lane == "place" else 0 for lane in lanes)
+    kinds = bytearray(kind for _, kind in lanes)
     for node in wiring.collects:
         kinds[node] |= COLLECT
     calls = [task and callable_of(task, shape) for task, shape in zip(draft.tasks, wiring.shapes, strict=True)]
-    layout = _layout(draft, wiring, dag, array("B", map(_CORE.__getitem__, lanes)))
-    return Plan(workflow, draft, wiring, dag, layout, calls, bytes(kinds), "thread" in lanes)
+    layout = _layout(draft, wiring, dag, bytes(core for core, _ in lanes))
+    return Plan(workflow, draft, wiring, dag, layout, calls, bytes(kinds), _THREAD in lanes)
 
 
-def _dag(draft: Draft, wiring: Wiring) -> Dag | None:
-    """Return the validated graph, or record its cycles: one after another, each found when the last is cut open."""
-    edges = (wiring.sources, wiring.targets, wiring.order)
-    for attempt in range(_CYCLES + 1):
+def _dag(draft: Draft, wiring: Wiring) -> Dag:
+    """Return the validated graph or raise all problems; cycles one after another, each found when the last is cut."""
+    edges, problems = [wiring.sources, wiring.targets, wiring.order], list(wiring.problems)
+    for _ in range(_CYCLES):
         try:
             dag = Dag(len(draft.tasks), *edges)
         except CycleFound as found:
-            cycle = found.args[0]
-            wiring.problems.append(CycleError([draft.path(node) for node in cycle]))
-            inside = set(cycle)
-            kept = [k for k, (s, t) in enumerate(zip(*edges[:2], strict=True)) if not {s, t} <= inside]
-            edges = tuple(array(column.typecode, (column[k] for k in kept)) for column in edges)  # type: ignore[assignment]
+            cycle, inside = found.args[0], set(found.args[0])
+            problems.append(CycleError([draft.path(node) for node in cycle]))
+            kept = [not {*edge} <= inside for edge in zip(edges[0], edges[1], strict=True)]
+            edges = [array(column.typecode, compress(column, kept)) for column in edges]
         else:
-            return None if attempt else dag
-    return None
+            if not problems:
+                return dag
+            break
+    raise combine(problems)
 
 
-def _lane(task: Task[..., Any] | None) -> LANES:
+def _lane(task: Task[..., Any] | None) -> tuple[int, int]:
     if task is None:
-        return "join"
+        return _JOIN
     if task.signature.kind == "coroutine":
-        return "loop"
-    return "place" if task.thread is False else "thread"
+        return _LOOP
+    return _PLACE if task.thread is False else _THREAD
 
 
-def _layout(draft: Draft, wiring: Wiring, dag: Dag, lanes: array[int]) -> Layout:
-    limits = [row.group.limit or 0 if isinstance(row.group, Group) else 0 for row in draft.scopes]
-    rows = [(row.parent, row.start, row.end, row.join) for row in draft.scopes]
-    parents, starts, ends, joins = (array("I", column) for column in zip(*rows, strict=True))
-    capped = array("I", (min(each, _UNLIMITED) for each in limits))
-    return Layout(dag, lanes, _retained(draft, wiring), parents, starts, ends, joins, capped)
+def _layout(draft: Draft, wiring: Wiring, dag: Dag, lanes: bytes) -> Layout:
+    limits = (min(getattr(row.group, "limit", None) or 0, _UNLIMITED) for row in draft.scopes)
+    rows = [(row.parent, row.start, row.end, row.join, limit) for row, limit in zip(draft.scopes, limits, strict=True)]
+    return Layout(dag, lanes, _retained(draft, wiring), *(array("I", column) for column in zip(*rows, strict=True)))
 
 
-def _retained(draft: Draft, wiring: Wiring) -> array[int]:
-    """Say which values are kept to the end; a value that some group's value contains lives as long as that."""
-    flags = array("B", (task is None or task.retain for task in draft.tasks))
-    if all(flags):
-        return flags
+def _retained(draft: Draft, wiring: Wiring) -> bytearray | None:
+    """Say which values are kept to the end, None for all; what a group's value contains lives as long as that."""
+    if all(task is None or task.retain for task in draft.tasks):
+        return None
     read = {source for source, order in zip(wiring.sources, wiring.order, strict=True) if not order}
-    flags = array("B", (flag or node not in read for node, flag in enumerate(flags)))  # the run itself reads the rest
+    kept = bytearray(task is None or task.retain or node not in read for node, task in enumerate(draft.tasks))
     collected = {scope for scopes in wiring.collects.values() for scope in scopes}
     for scope, row in enumerate(draft.scopes):
         if scope in collected or row.parent in collected:
             collected.add(scope)
             for child in row.children:
-                flags[draft.exit(child)] = 1
-    return flags
+                kept[draft.exit(child)] = 1
+    return kept

@@ -1,102 +1,85 @@
-"""Which names a step can see: symbol tables as in a block-structured language.
+"""Which names a step can see: a symbol table, as in a block-structured language.
 
-Entering a Graph makes the names of all its steps visible, a Sequence makes each step visible to those after it,
-leaving takes the names away again. So every look-up is constant time at any depth. A closed group offers its own
-name and the outputs of its direct tasks, and nothing deeper.
+Entering a Graph makes the names of all its steps visible, a Sequence makes each step visible to those after it. Nodes
+are visited in order, so what a group has bound is out of sight for good behind its end, and whoever meets it next
+drops it: a look-up takes constant time at any depth. A closed group offers its own name and the outputs of its direct
+tasks, and nothing deeper.
+
+An output is found by its name. For `deps` a step is found by `(name,)`, by the id of itself or its function, and by
+`(name, id of its function)`: definitions are values, so an equal task means the step, too.
 """
 
-from __future__ import annotations
+from typing import NamedTuple
 
-from typing import Any, NamedTuple
-
-from orch.definition import Task
 from orch.plan._draft import Draft
 
 __all__ = ("Binding", "Names")
 
+_SHOWN = 10  # candidates of an ambiguous name
+
 
 class Binding(NamedTuple):
-    """What a name stands for; `low` and `high` (exclusive) are the nodes of the step that offers it."""
+    """What a name stands for, and for whom: the nodes before `end`, except those of the step that offers it."""
 
-    scope: int
-    low: int
-    high: int
+    end: int
+    low: int  # first node of that step
+    node: int  # its last, the one to wait for: the task, or the exit join of the group
     slot: int  # where the value is: the node of a task, or the exit join of a group
-    pick: int  # which of several outputs, or -1 for the whole value
-    node: int  # the node to wait for: the task, or the exit join of the group that offers the name
-
-
-_SHOWN = 10  # candidates of an ambiguous name
-Table = dict[Any, list[Binding]]
-Offer = tuple[Table, Any, Binding]
+    pick: int = -1  # which of several outputs, or -1 for the whole value
 
 
 class Names:
-    """The tables: `outputs` for parameters; `steps` (by name) and `objects` (by id of step or function) for deps."""
-
-    __slots__ = ("deps", "draft", "objects", "outputs", "steps")
+    """The table: by key what is visible under it, the innermost last."""
 
     def __init__(self, draft: Draft) -> None:
         self.draft = draft
-        self.deps = any(task is not None and task.deps for task in draft.tasks)  # else steps and objects are not asked
-        self.outputs: Table = {}
-        self.steps: Table = {}
-        self.objects: Table = {}
+        self.table: dict[object, list[Binding]] = {}
+        self.deps = any(task is not None and task.deps for task in draft.tasks)  # else nobody asks for steps
 
     def offer(self, scope: int, child: int) -> None:
-        """Make the names of a step of `scope` visible."""
-        for table, key, binding in self._offers(scope, child):
-            stack = table.get(key)
-            if stack is None:
-                table[key] = [binding]
-            else:
-                stack.append(binding)
+        """Make the names of a step of `scope` visible in it from now on."""
+        draft, end, low, node, giving = self.draft, self.draft.scopes[scope].end, child, child, [child]
+        if child < 0:
+            row = draft.scopes[~child]
+            low, node = row.start, row.join
+            giving += [each for each in row.children if each >= 0]
+        for each in giving:
+            for name, (slot, pick) in draft.outputs_of(each).items():
+                self._add(name, Binding(end, low, node, slot, pick))
+        if self.deps:
+            step = draft.step(child)
+            fn = id(getattr(step, "fn", step))
+            for key in {(step.name,), id(step), fn, (step.name, fn)}:
+                self._add(key, Binding(end, low, node, node))
 
-    def withdraw(self, scope: int, child: int) -> None:
-        """Take the names of a step away again; in reverse order of offering."""
-        for table, key, _ in self._offers(scope, child):
-            table[key].pop()
+    def find(self, key: object, node: int) -> list[Binding]:
+        """Return what `key` means for the step at `node`: nothing, one binding, or several if it is ambiguous.
 
-    def find(self, table: Table, key: object, node: int) -> tuple[Binding, ...]:
-        """Return what `key` means for the step at `node`: nothing, one binding, or two if it is ambiguous.
-
-        The innermost scope wins. What contains the node itself is not meant: a task is no input of its own.
+        The innermost scope wins, in it a step over what a group offers. What contains the node itself is not meant: a
+        task is no input of its own.
         """
-        stack = table.get(key)
-        if stack is None:
-            return ()
-        if len(stack) == 1:
-            return () if stack[0].low <= node < stack[0].high else (stack[0],)
+        stack = self.table.get(key)
+        while stack and stack[-1].end <= node:  # out of sight
+            stack.pop()
+        if not stack:
+            return []
         found: list[Binding] = []
         for each in reversed(stack):
-            if not each.low <= node < each.high and each not in found:
-                if len(found) > _SHOWN or (found and each.scope != found[0].scope):
-                    break
+            if found and (each.end != found[0].end or len(found) > _SHOWN):
+                break
+            if not each.low <= node <= each.node:
                 found.append(each)
-        direct = tuple(each for each in found[::-1] if each.slot == each.node)  # a step wins over what a group offers
-        return direct or tuple(found[::-1])
+        if len(found) > 1:
+            found = [each for each in found[::-1] if each.slot == each.node] or found[::-1]
+        return found
 
     def known(self) -> list[str]:
         """Return every name visible now, sorted."""
-        return sorted({key for table in (self.steps, self.outputs) for key, stack in table.items() if stack})
+        keys = (key[0] if isinstance(key, tuple) else key for key, stack in self.table.items() if stack)
+        return sorted({key for key in keys if isinstance(key, str)})
 
-    def _offers(self, scope: int, child: int) -> list[Offer]:
-        if child >= 0:
-            task = self.draft.task(child)
-            binding = Binding(scope, child, child + 1, child, -1, child)
-            return self._outputs(task, binding) + (self._objects(task, binding, task.fn) if self.deps else [])
-        row = self.draft.scopes[~child]
-        binding = Binding(scope, row.start, row.join + 1, row.join, -1, row.join)
-        found: list[Offer] = [(self.outputs, row.group.name, binding)]
-        for inner in row.children:
-            if inner >= 0:
-                found += self._outputs(self.draft.task(inner), binding._replace(slot=inner))
-        return found + (self._objects(row.group, binding, row.group) if self.deps else [])
-
-    def _outputs(self, task: Task[..., Any], binding: Binding) -> list[Offer]:
-        if not task.unpacks:
-            return [(self.outputs, task.output or task.name, binding)]
-        return [(self.outputs, name, binding._replace(pick=k)) for k, name in enumerate(task.outputs)]
-
-    def _objects(self, step: Any, binding: Binding, fn: object) -> list[Offer]:
-        return [(self.steps, step.name, binding), (self.objects, id(step), binding), (self.objects, id(fn), binding)]
+    def _add(self, key: object, binding: Binding) -> None:
+        stack = self.table.setdefault(key, [])
+        while stack and stack[-1].end <= binding.node:
+            stack.pop()
+        stack.append(binding)

@@ -4,26 +4,21 @@ Whoever holds a `Plan` holds something acyclic whose names are all resolved. Nod
 group; its value will be in slot k. Everything here is made once and only read afterwards, from any thread.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from functools import cached_property
-from typing import Any, Literal
+from functools import cache, cached_property
+from typing import Any
 
 import attrs
 
 from orch._core import Dag, Layout
 from orch.definition import Workflow
-from orch.plan._draft import Draft
+from orch.plan._draft import Draft, distinct
 from orch.plan._wire import Wiring
 
-__all__ = ("COLLECT", "IN_PLACE", "LANES", "Plan")
+__all__ = ("COLLECT", "IN_PLACE", "Plan")
 
-LANES = Literal["loop", "place", "thread", "join"]
-IN_PLACE, COLLECT = (
-    1,
-    2,
-)  # bits of `Plan.kinds`: the body is called in place; a group's value must be put together first
+IN_PLACE = 1  # bit of `Plan.kinds`: a plain function that is called on the event loop
+COLLECT = 2  # the same: the value of a group has to be put together first
 
 
 @attrs.frozen(eq=False, repr=False, slots=False)
@@ -44,7 +39,7 @@ class Plan:
     selected: frozenset[str] | None = None  # the outputs that the value of a Graph maps; None: all of them
 
     def __len__(self) -> int:
-        return len(self.draft.tasks) - len(self.draft.joins)
+        return len(self.nodes)
 
     def __repr__(self) -> str:
         return f"<Plan of {self.workflow.name!r}: {len(self)} tasks, {self.dag.edges} edges>"
@@ -60,12 +55,12 @@ class Plan:
         return self._paths_of(self.dag.order())
 
     def critical_path(self) -> list[str]:
-        """Return the paths of the tasks on a longest chain of dependencies."""
-        return self._paths_of(self.dag.longest_path())
+        """Return the paths of the tasks on a longest chain of dependencies; groups do not lengthen it."""
+        return self._paths_of(self.layout.longest_path())
 
     def describe(self) -> dict[str, Any]:
         """Return the plan as plain data: tasks with what they wait for directly, inputs, and the size."""
-        tasks = {self.paths[node]: self._paths_of(self.before(node)) for node in self.nodes}
+        tasks = {self.paths[node]: self._paths_of(self._before(node)) for node in self.nodes}
         inputs = {name: {"required": self.wiring.inputs[name].required} for name in self.inputs}
         return {"name": self.workflow.name, "tasks": tasks, "inputs": inputs, "edges": self.dag.edges}
 
@@ -74,24 +69,14 @@ class Plan:
         """The numbers of the tasks (not of the joins), in order of definition."""
         return [node for node, task in enumerate(self.draft.tasks) if task is not None]
 
-    def before(self, node: int) -> list[int]:
-        """Return the tasks that a task waits for directly, looking through joins."""
-        found, stack = set[int](), self.dag.predecessors(node)
-        while stack:
-            each = stack.pop()
-            if self.draft.tasks[each] is None:
-                stack += self.dag.predecessors(each)
-            found.add(each)
-        return sorted(each for each in found if self.draft.tasks[each] is not None)
-
     def kind(self, scope: int) -> str:
         """Return "sequence", "parallel", "graph", or "task" for the root where a lone task is the workflow."""
         return self.draft.scopes[scope].kind
 
     def name(self, node: int) -> str:
         """Return the name of a task, or of the group whose exit the node is."""
-        task = self.draft.tasks[node]
-        return task.name if task is not None else self.draft.scopes[self.draft.joins[node]].group.name
+        joins = self.draft.joins
+        return self.draft.step(~joins[node] if node in joins else node).name
 
     def path(self, node: int) -> str:
         """Return the path of a task, or of the group whose exit the node is."""
@@ -101,24 +86,13 @@ class Plan:
     @cached_property
     def paths(self) -> dict[int, str]:
         """The paths of the tasks by node; where two would be equal (names may hold slashes), the later gets `#2`."""
-        taken: dict[str, int] = {}
-        prefixes: dict[int, str] = {}
-        found: dict[int, str] = {}
-        for node in self.nodes:
-            scope = self.draft.scope_of[node]
-            if scope not in prefixes:
-                prefixes[scope] = f"{self.draft.scope_path(scope)}/" if scope else ""
-            path = prefixes[scope] + self.draft.segments[node]
-            taken[path] = taken.get(path, 0) + 1
-            found[node] = path if taken[path] == 1 else f"{path}#{taken[path]}"
-        return found
+        draft, taken = self.draft, dict[str, int]()
+        prefix = cache(lambda scope: f"{draft.scope_path(scope)}/" if scope else "")
+        return {node: distinct(prefix(draft.scope_of[node]) + draft.segments[node], taken) for node in self.nodes}
 
     def outputs_of(self, child: int) -> dict[str, tuple[int, int]]:
         """Return what a step gives a Graph: names, each with the slot and which of several outputs (or -1)."""
-        if child < 0:
-            return {self.draft.scopes[~child].group.name: (self.draft.scopes[~child].join, -1)}
-        task = self.draft.task(child)
-        return {name: (child, k if task.unpacks else -1) for k, name in enumerate(task.outputs)}
+        return self.draft.outputs_of(child)
 
     @cached_property
     def outputs(self) -> dict[str, tuple[int, int]]:
@@ -126,5 +100,15 @@ class Plan:
         found = {name: at for child in self.draft.scopes[0].children for name, at in self.outputs_of(child).items()}
         return found if self.selected is None else {name: found[name] for name in found if name in self.selected}
 
+    def _before(self, node: int) -> list[int]:
+        """Return the tasks that a task waits for directly, looking through joins."""
+        found, stack = set[int](), self.dag.predecessors(node)
+        while stack:
+            each = stack.pop()
+            if each in self.draft.joins and each not in found:
+                stack += self.dag.predecessors(each)
+            found.add(each)
+        return sorted(found)
+
     def _paths_of(self, nodes: list[int]) -> list[str]:
-        return [self.paths[node] for node in nodes if self.draft.tasks[node] is not None]
+        return [self.paths[node] for node in nodes if node not in self.draft.joins]

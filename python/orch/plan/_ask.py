@@ -1,0 +1,73 @@
+"""What a caller asks of a plan, checked before anything starts: a part of it, and a run with inputs and a Context."""
+
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from typing import Any
+
+import attrs
+
+from orch.context import Context
+from orch.definition import Graph
+from orch.errors import DefinitionError, InputError, close_matches, combine, did_you_mean
+from orch.plan._lower import compile  # noqa: A004 (the verb users know from re)
+from orch.plan._plan import Plan
+
+__all__ = ("select", "values_for")
+
+
+def select(plan: Plan, names: Iterable[str]) -> Plan:
+    """Return the plan of a part of a Graph: the steps that give these outputs, or have these names, and all they need.
+
+    Raises:
+        DefinitionError: A name that the graph does not give, or the workflow is no graph.
+    """
+    graph, wanted = plan.workflow, set(names)
+    if not isinstance(graph, Graph):
+        raise DefinitionError(f"select: only a Graph has outputs to select; {graph.name!r} is a {plan.kind(0)}")
+    children = plan.draft.scopes[0].children
+    outputs = [plan.outputs_of(child).keys() for child in children]
+    given = [{step.name, *names} for step, names in zip(graph.steps, outputs, strict=True)]
+    if unknown := wanted.difference(*given):
+        raise combine(_unknown(name, set[str]().union(*given)) for name in sorted(unknown))
+    spans = [range(before + 1, end + 1) for before, end in pairwise([-1, *map(plan.draft.exit, children)])]
+    owner = [k for k, span in enumerate(spans) for _ in span]
+    chosen = [node for span, names in zip(spans, given, strict=True) if names & wanted for node in span]
+    kept = sorted({owner[node] for node in plan.dag.ancestors(chosen)})
+    part = Graph([graph.steps[k] for k in kept], name=graph.name, on_failure=graph.on_failure, limit=graph.limit)
+    selected = {name for k in kept for name in outputs[k] if wanted & {name, graph.steps[k].name}}
+    return attrs.evolve(compile(part), selected=frozenset(selected))
+
+
+def _unknown(name: str, known: set[str]) -> DefinitionError:
+    cure = did_you_mean(close_matches(name, known)) or f"it gives: {', '.join(map(repr, sorted(known)[:20]))}"
+    return DefinitionError(f"select: the graph gives no {name!r}; {cure}")
+
+
+def values_for(plan: Plan, inputs: Mapping[str, Any], context: Context[Any] | None) -> list[Any]:
+    """Return the list of values a run starts with: one empty slot a node, then constants, defaults and inputs.
+
+    Raises:
+        InputError: An input is missing, unknown, or only bound parameters carry its name.
+        DefinitionError: A task requires a Context and the run has none.
+    """
+    known = plan.wiring.inputs
+    missing = [name for name, each in known.items() if each.required and name not in inputs]
+    unexpected = [name for name in inputs if name not in known]
+    if missing or unexpected:
+        meant = dict.fromkeys(each for name in unexpected[:100] for each in close_matches(str(name), known))
+        raise InputError(missing, unexpected, tuple(meant), plan.inputs, _bound(plan, unexpected))
+    needy = [plan.path(node) for _, node, required in plan.wiring.contexts if required and context is None]
+    if needy:
+        tasks, cure = ", ".join(map(repr, needy[:10])), "pass one: orch.run(workflow, orch.Context(data))"
+        raise DefinitionError(f"{tasks}: a parameter takes the Context, and this run has none; {cure}")
+    values = [None] * len(plan.draft.tasks) + plan.wiring.constants
+    for name, value in inputs.items():
+        for slot in known[name].slots:
+            values[slot] = value
+    return values
+
+
+def _bound(plan: Plan, names: list[str]) -> list[str]:
+    """Say where a name is bound: what only bound parameters carry is no input of the workflow."""
+    bound = {name: node for node in plan.nodes for name in plan.draft.task(node).bound} if names else {}
+    return [f"{name!r} is bound already in task {plan.path(bound[name])!r}" for name in names if name in bound]
