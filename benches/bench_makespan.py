@@ -2,7 +2,8 @@
 
 No schedule ends before `work / limit`, nor before the longest chain has slept: that is the shortest. Event loops round
 their timers up and need time for each step themselves. What they leave possible shows the other baseline: as many tasks
-as the limit allows, each of which sleeps through one chain after another.
+as the limit allows, each of which sleeps through one chain after another. This is time on the wall: when others use the
+machine both sides wait for them, and only their ratio is worth reading.
 """
 
 import time
