@@ -23,17 +23,17 @@ SIZE = 5_000
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @pytest.mark.parametrize("shape", ["chain", "wide", "layered"])
 def bench_threads(ratio: Ratio, shape: str, backend: str) -> None:
-    _beside_hops(ratio, "P3 threads", shape, backend, time.process_time, BOUND)
+    _beside_hops(ratio, "P3 threads", shape, backend, clock=time.process_time, bound=BOUND)
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def bench_threads_wall(ratio: Ratio, backend: str) -> None:
     """What process time does not see: waiting for one another. No bound: others on the machine are waited for, too."""
-    _beside_hops(ratio, "P3 threads, wall", "layered", backend, time.perf_counter)
+    _beside_hops(ratio, "P3 threads, wall", "layered", backend, clock=time.perf_counter)
 
 
 def _beside_hops(
-    ratio: Ratio, question: str, shape: str, backend: str, clock: Callable[[], float], bound: Bound | None = None
+    ratio: Ratio, question: str, shape: str, backend: str, *, clock: Callable[[], float], bound: Bound | None = None
 ) -> None:
     made = case(shape, SIZE, "plain")
     baseline = in_loop(backend, partial(hop_per_node, made), made.check, clock=clock)
