@@ -357,13 +357,14 @@ async def test_a_cleanup_that_raises_is_recorded_and_does_not_replace_the_cancel
 
 
 async def test_a_run_cancelled_while_it_aborts_is_cancelled() -> None:
-    cleaning, scope = anyio.Event(), anyio.CancelScope()
+    begun, cleaning, scope = anyio.Event(), anyio.Event(), anyio.CancelScope()
 
     async def fails() -> None:
-        await checkpoint()
+        await begun.wait()
         raise ValueError
 
     async def slow_to_end() -> None:
+        begun.set()
         try:
             await anyio.sleep(60)
         finally:
@@ -394,6 +395,7 @@ async def test_a_thread_that_ends_within_the_grace_keeps_its_value(watched: str)
     with Gate() as gate, recorded() as story:
 
         async def open_when_cancelled() -> None:
+            seen.append("begun")
             try:
                 await anyio.sleep(60)
             finally:
@@ -402,9 +404,9 @@ async def test_a_thread_that_ends_within_the_grace_keeps_its_value(watched: str)
         both = orch.Parallel(orch.Task(gate, name="gate"), open_when_cancelled, name="both")
         workflow = orch.Sequence(both, marking(seen, "after"))
         listeners = story.listeners(watched)
-        scope = await run_until(lambda: gate.entered, workflow, grace=5, subscribers=listeners)
+        scope = await run_until(lambda: gate.entered and seen, workflow, grace=5, subscribers=listeners)
     assert scope.cancelled_caught
-    assert seen == []
+    assert seen == ["begun"]
     assert story.states() == {"both/gate": SUCCEEDED, "both/open_when_cancelled": CANCELLED, "after": CANCELLED}
     assert story.state() is CANCELLED
     assert story.runs[0].abandoned == []

@@ -411,13 +411,18 @@ async def test_a_cleanup_that_raises_during_an_abort_is_preserved(watched: str) 
 @pytest.mark.parametrize("group", ["anyio", "trio"])
 @on_trio
 async def test_a_cleanup_that_raises_in_a_nursery_is_preserved_without_the_cancellation_around_it(group: str) -> None:
-    first, second = ValueError("first"), ValueError("cleanup")
+    first, second, begun = ValueError("first"), ValueError("cleanup"), anyio.Event()
 
     async def messy() -> None:
+        begun.set()
         try:
             await anyio.sleep(60)
         finally:
             raise second
+
+    async def fails() -> None:
+        await begun.wait()
+        raise first
 
     async def with_nursery() -> None:
         manager: Any = trio.open_nursery() if group == "trio" else anyio.create_task_group()
@@ -425,7 +430,7 @@ async def test_a_cleanup_that_raises_in_a_nursery_is_preserved_without_the_cance
             nursery.start_soon(messy)
             nursery.start_soon(anyio.sleep, 60)
 
-    workflow = orch.Sequence(orch.Parallel(with_nursery, raising(first, "later")), immediate(1), on_failure="continue")
+    workflow = orch.Sequence(orch.Parallel(with_nursery, fails), immediate(1), on_failure="continue")
     result = await run_quietly(workflow)
     assert result.value[1] == 1
     assert result.errors[0] is first

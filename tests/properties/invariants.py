@@ -1,6 +1,7 @@
 """What holds for the record of every run, whatever was run, on whatever loop, however it ended."""
 
 import itertools
+from collections import defaultdict
 from collections.abc import Sequence
 
 from orch.event import TRANSITIONS, Event, RunEvent, State, TaskEvent
@@ -70,18 +71,20 @@ def dependencies(told: Sequence[TaskEvent], plan: Plan) -> None:
 
 
 def skips(told: Sequence[TaskEvent]) -> None:
-    """A skip says why, and names a task that ended accordingly before; of a failed group, one inside it."""
-    ended: dict[str, State] = {}
+    """A skip says why, and names a task that ended accordingly before; or a group in which one did."""
+    ended: dict[str, set[State]] = defaultdict(set)
     for event in told:
         if event.state is State.SKIPPED:
             assert event.reason in REASONS
             assert event.cause
-            inside = [state for path, state in ended.items() if f"{path}/".startswith(f"{event.cause}/")]
-            assert REASONS[event.reason] in inside, f"{event.path}: {event.reason} by {event.cause}, which is {inside}"
+            found = ended[event.cause]
+            assert REASONS[event.reason] in found, f"{event.path}: {event.reason} by {event.cause}, which is {found}"
         else:
             assert event.reason is None
         if event.state.is_final:
-            ended[event.path] = event.state
+            parts = event.path.split("/")
+            for length in range(len(parts)):
+                ended["/".join(parts[: length + 1])].add(event.state)
 
 
 def outcome(events: Sequence[Event], states: dict[str, State]) -> None:
