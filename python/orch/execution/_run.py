@@ -48,12 +48,14 @@ class _Cancellable(Protocol):
     def cancel(self) -> object: ...
 
 
-@attrs.define(eq=False)
 class Lane:
     """One task that takes steps and awaits them in place; `stop` ends the step it is in, and with it the lane."""
 
-    handle: _Cancellable | None = None
-    stopped: bool = False
+    __slots__ = ("handle", "stopped")
+
+    def __init__(self) -> None:
+        self.handle: _Cancellable | None = None
+        self.stopped = False
 
     def stop(self) -> None:
         """Cancel the step this lane is in; harmless when repeated."""
@@ -69,50 +71,42 @@ def _nothing(*_: object) -> None:
 async def _no_wait() -> None: ...
 
 
-@attrs.define(eq=False)
 class Run:
     """The state of one run. What lanes read in their loop are plain lists, indexed by node."""
 
-    plan: Plan
-    values: list[Any]
-    run_id: str
-    started: datetime
-    limit: int
-    ended: int = 0  # nanoseconds after the start
-    context: Context[Any] | None = None
-    schedule: Schedule = attrs.field(init=False)
-    context_vars: contextvars.Context = attrs.field(factory=contextvars.copy_context, init=False)
-    cancelled_class: type[BaseException] = attrs.field(factory=get_cancelled_exc_class, init=False)
-    errors: dict[int, BaseException] = attrs.field(factory=dict[int, BaseException], init=False)  # in order of time
-    notes: list[tuple[str, str]] = attrs.field(factory=list, init=False)
-    released: set[int] = attrs.field(factory=set[int], init=False)
-    collected: set[int] = attrs.field(factory=set[int], init=False)  # groups whose value is put together
-    abandoned: list[int] = attrs.field(factory=list[int], init=False)
-    lanes: dict[int, Lane] = attrs.field(factory=dict[int, Lane], init=False)  # by the step they are suspended in
-    interruption: BaseException | None = None
-    _cancelled: bool = False
-    starting: int = 0
-    _burst: int = 1
-    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
-    watched: bool = False  # there are subscribers
-    # What the engine connects.
-    spawn: Callable[[], object] = _nothing  # start one spare lane
-    stop_all: Callable[[], object] = _nothing  # cancel every lane
-    grow: Callable[[], object] = _nothing  # have worker threads take what is ready for them
-    stop_thread: Callable[[int], object] = _nothing  # ask for the end of a step in a thread
-    notice: Callable[[], object] = _nothing  # tell the desk that something may have changed
-    publish: Callable[[], object] = _nothing  # let subscribers have what has happened
-    room: Callable[[], Awaitable[None]] = _no_wait  # wait for subscribers that are too far behind
-    crowded: Callable[[], object] = _nothing  # whether there are such: threads take nothing new then
+    def __init__(self, plan: Plan, values: list[Any], run_id: str, started: datetime, limit: int) -> None:
+        self.plan = plan
+        self.values = values
+        self.run_id = run_id
+        self.started = started
+        self.ended = 0  # nanoseconds after the start
+        self.context: Context[Any] | None = None
+        self.schedule = Schedule(plan.layout, limit=limit)
+        self.context_vars = contextvars.copy_context()
+        self.cancelled_class = get_cancelled_exc_class()
+        self.errors: dict[int, BaseException] = {}  # in order of time
+        self.notes: list[tuple[str, str]] = []
+        self.released: set[int] = set()
+        self.collected: set[int] = set()  # groups whose value is put together
+        self.abandoned: list[int] = []
+        self.lanes: dict[int, Lane] = {}  # by the step they are suspended in
+        self.interruption: BaseException | None = None
+        self.watched = self._cancelled = False  # whether there are subscribers
+        self.starting, self._burst = 0, 1
+        self._lock = threading.Lock()
+        self.disconnect()
 
     def disconnect(self) -> None:
-        """Let go of the engine: what a result keeps is neither tasks nor threads nor the event loop."""
-        self.spawn = self.stop_all = self.grow = self.stop_thread = self.notice = self.publish = self.crowded = _nothing
-        self.room = _no_wait
+        """Be without an engine, as before and after the run: what a result keeps is no tasks, threads or event loop."""
         self.lanes.clear()
-
-    def __attrs_post_init__(self) -> None:
-        self.schedule = Schedule(self.plan.layout, limit=self.limit)
+        self.spawn: Callable[[], object] = _nothing  # start one spare lane
+        self.stop_all: Callable[[], object] = _nothing  # cancel every lane
+        self.grow: Callable[[], object] = _nothing  # have worker threads take what is ready for them
+        self.stop_thread: Callable[[int], object] = _nothing  # ask for the end of a step in a thread
+        self.notice: Callable[[], object] = _nothing  # tell the desk that something may have changed
+        self.publish: Callable[[], object] = _nothing  # let subscribers have what has happened
+        self.room: Callable[[], Awaitable[None]] = _no_wait  # wait for subscribers that are too far behind
+        self.crowded: Callable[[], object] = _nothing  # whether there are such: threads take nothing new then
 
     @property
     def state(self) -> State:
