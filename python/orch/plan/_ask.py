@@ -18,8 +18,7 @@ __all__ = ("select", "values_for")
 def select(plan: Plan, names: Iterable[str]) -> Plan:
     """Return the plan of a part of a Graph: the steps that give these outputs, or have these names, and all they need.
 
-    Raises:
-        DefinitionError: A name that the graph does not give, or the workflow is no graph.
+    A DefinitionError says which of them the graph does not give, or that the workflow is no graph.
     """
     graph, wanted = plan.workflow, set(names)
     if not isinstance(graph, Graph):
@@ -46,9 +45,7 @@ def _unknown(name: str, known: set[str]) -> DefinitionError:
 def values_for(plan: Plan, inputs: Mapping[str, Any], context: Context[Any] | None) -> list[Any]:
     """Return the list of values a run starts with: one empty slot a node, then constants, defaults and inputs.
 
-    Raises:
-        InputError: An input is missing, unknown, or only bound parameters carry its name.
-        DefinitionError: A task requires a Context and the run has none.
+    An InputError says which inputs are missing, unknown, or bound already; a DefinitionError, who misses a Context.
     """
     known = plan.wiring.inputs
     missing = [name for name, each in known.items() if each.required and name not in inputs]

@@ -72,16 +72,15 @@ class Draft:
 
     def scope_path(self, scope: int) -> str:
         """Return the path of a group; that of the root is empty."""
-        parts: list[str] = []
+        return self.path(self.scopes[scope].join) if scope else ""
+
+    def path(self, node: int) -> str:
+        """Return the path of a task, or of the group whose exit the node is."""
+        parts, scope = [self.segments[node]], self.scope_of[node]
         while scope:
             parts.append(self.scopes[scope].segment)
             scope = self.scopes[scope].parent
         return "/".join(reversed(parts))
-
-    def path(self, node: int) -> str:
-        """Return the path of a task, or of the group whose exit the node is."""
-        outer = self.scope_path(self.scope_of[node])
-        return f"{outer}/{self.segments[node]}" if outer else self.segments[node]
 
 
 def number(root: Workflow) -> Draft:

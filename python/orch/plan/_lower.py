@@ -27,19 +27,14 @@ _UNLIMITED = 0xFFFFFFFF  # more tasks than that no plan can have, so a higher li
 def compile(workflow: Workflow | Plan | Callable[..., Any], /) -> Plan:  # noqa: A001 (the verb users know from re)
     """Lower and check a workflow without running it; a definition's plan is made once and kept with it.
 
-    Args:
-        workflow: A definition, a plan (returned as it is), or any callable: a workflow of one task.
+    Takes a definition, a plan (returned as it is), or any callable: a workflow of one task. Raises a `DefinitionError`
+    with every problem that the definition has.
 
-    Raises:
-        DefinitionError: With every problem that the definition has.
-        TypeError: For something that is no step.
-
-    Example:
-        >>> import orch
-        >>> def rows(): return [1, 2]
-        >>> def total(rows): return sum(rows)
-        >>> orch.plan.compile(orch.Graph(total, rows)).order()
-        ['rows', 'total']
+    >>> import orch
+    >>> def rows(): return [1, 2]
+    >>> def total(rows): return sum(rows)
+    >>> orch.plan.compile(orch.Graph(total, rows)).order()
+    ['rows', 'total']
     """
     if isinstance(workflow, Plan):
         return workflow

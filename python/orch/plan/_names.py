@@ -29,7 +29,7 @@ class Binding(NamedTuple):
 
 
 class Names:
-    """The table: by key what is visible under it, the innermost last."""
+    """The table of what is visible."""
 
     def __init__(self, draft: Draft) -> None:
         self.draft = draft
@@ -45,12 +45,12 @@ class Names:
             giving += [each for each in row.children if each >= 0]
         for each in giving:
             for name, (slot, pick) in draft.outputs_of(each).items():
-                self._add(name, Binding(end, low, node, slot, pick))
+                self._bound(name, node).append(Binding(end, low, node, slot, pick))
         if self.deps:
             step = draft.step(child)
             fn = id(getattr(step, "fn", step))
             for key in {(step.name,), id(step), fn, (step.name, fn)}:
-                self._add(key, Binding(end, low, node, node))
+                self._bound(key, node).append(Binding(end, low, node, node))
 
     def find(self, key: object, node: int) -> list[Binding]:
         """Return what `key` means for the step at `node`: nothing, one binding, or several if it is ambiguous.
@@ -58,13 +58,8 @@ class Names:
         The innermost scope wins, in it a step over what a group offers. What contains the node itself is not meant: a
         task is no input of its own.
         """
-        stack = self.table.get(key)
-        while stack and stack[-1].end <= node:  # out of sight
-            stack.pop()
-        if not stack:
-            return []
         found: list[Binding] = []
-        for each in reversed(stack):
+        for each in reversed(self._bound(key, node)):
             if found and (each.end != found[0].end or len(found) > _SHOWN):
                 break
             if not each.low <= node <= each.node:
@@ -78,8 +73,9 @@ class Names:
         keys = (key[0] if isinstance(key, tuple) else key for key, stack in self.table.items() if stack)
         return sorted({key for key in keys if isinstance(key, str)})
 
-    def _add(self, key: object, binding: Binding) -> None:
+    def _bound(self, key: object, node: int) -> list[Binding]:
+        """Return what is bound to `key`, the innermost last, without what is out of sight at `node`."""
         stack = self.table.setdefault(key, [])
-        while stack and stack[-1].end <= binding.node:
+        while stack and stack[-1].end <= node:
             stack.pop()
-        stack.append(binding)
+        return stack
