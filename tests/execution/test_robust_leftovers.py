@@ -168,7 +168,7 @@ async def test_the_trace_does_not_change_after_the_run() -> None:
         assert result.to_json() == result.to_json()
 
 
-# -- large shapes --------------------------------------------------------------------------------------------------------
+# -- large shapes -----------------------------------------------------------------------------------------------------
 
 
 async def test_a_failure_at_the_root_of_a_long_chain_skips_all_of_it() -> None:

@@ -23,6 +23,7 @@ def check(events: Sequence[Event], plan: Plan) -> None:
     starts(told)
     dependencies(told, plan)
     skips(told)
+    nothing_begins_after_a_cancellation(told)
     outcome(events, states)
 
 
@@ -85,6 +86,16 @@ def skips(told: Sequence[TaskEvent]) -> None:
             parts = event.path.split("/")
             for length in range(len(parts)):
                 ended["/".join(parts[: length + 1])].add(event.state)
+
+
+def nothing_begins_after_a_cancellation(told: Sequence[TaskEvent]) -> None:
+    """What never ran is only cancelled together with everything else that has not begun."""
+    running, over = set[str](), False
+    for event in told:
+        if event.state is State.RUNNING:
+            assert not over, f"{event.path} began after the run was cancelled"
+            running.add(event.path)
+        over = over or (event.state is State.CANCELLED and event.path not in running)
 
 
 def outcome(events: Sequence[Event], states: dict[str, State]) -> None:

@@ -10,13 +10,15 @@ from random import Random
 from typing import Any
 
 import attrs
-from anyio import sleep
+from anyio import CancelScope, sleep
 from anyio.lowlevel import checkpoint
 from hypothesis import strategies as st
 
 import orch
 
 KINDS = ["at once", "waits", "sleeps", "thread", "in place", "thread that awaits"]
+UNRULY = [*KINDS, "swallows", "messy", "careful"]
+"""And some that answer a cancellation with a value, with an error, with a cleanup that takes a while."""
 
 
 @attrs.frozen
@@ -160,11 +162,10 @@ def _task(step: Step, ledger: Ledger, around: tuple[str, ...]) -> orch.Task[...,
 
     async def coroutine(given: object) -> str:
         with ledger.body(step.name, around):
-            if step.kind == "sleeps":
-                await sleep(0.0005 * step.waits)
-            elif step.kind != "at once":
-                for _ in range(step.waits):
-                    await checkpoint()
+            try:
+                await _wait(step)
+            except BaseException as cancelled:  # noqa: BLE001 (some kinds of steps do that)
+                await _answer(step, cancelled)
             return end(given)
 
     def plain(given: object) -> str:
@@ -176,6 +177,25 @@ def _task(step: Step, ledger: Ledger, around: tuple[str, ...]) -> orch.Task[...,
     body: Callable[[object], Any] = plain if step.kind in {"thread", "in place"} else coroutine
     thread = False if step.kind == "in place" else None
     return orch.Task(_signed(step, body), name=step.name, thread=thread)
+
+
+async def _wait(step: Step) -> None:
+    if step.kind == "sleeps":
+        await sleep(0.0005 * step.waits)
+    elif step.kind != "at once":
+        for _ in range(step.waits):
+            await checkpoint()
+
+
+async def _answer(step: Step, cancelled: BaseException) -> None:
+    """Do what this kind of step does when it is cancelled."""
+    if step.kind == "careful":
+        with CancelScope(shield=True):
+            await _wait(step)
+    if step.kind == "messy":
+        raise BoomError(step.name) from cancelled
+    if step.kind != "swallows":
+        raise cancelled
 
 
 def _signed(step: Step, body: Callable[[object], Any]) -> Callable[..., Any]:

@@ -15,7 +15,7 @@ from orch.plan import compile as plan_of
 from orch.result import RunResult, fold
 from tests.properties.evaluator import Expected, evaluate
 from tests.properties.invariants import check
-from tests.properties.shapes import KINDS, BoomError, Group, Ledger, Shape, Step, build, leaves, named, shapes
+from tests.properties.shapes import KINDS, UNRULY, BoomError, Group, Ledger, Shape, Step, build, leaves, named, shapes
 
 pytestmark = pytest.mark.timeout(60)
 CI = settings(
@@ -108,7 +108,7 @@ def test_steps_on_the_loop(shape: Shape, limit: int | None) -> None:
 
 
 @CI
-@given(shapes(KINDS), limits)
+@given(shapes(UNRULY), limits)
 def test_steps_on_the_loop_and_in_threads(shape: Shape, limit: int | None) -> None:
     differential(shape, limit, ["asyncio", "trio"])
 
