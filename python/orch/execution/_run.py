@@ -26,11 +26,12 @@ from orch.execution._failure import annotate, decide, foreign, is_cancelled, unw
 from orch.plan import Plan
 from orch.policies import FailureStrategy
 
-__all__ = ("BREATHE", "IDLE", "LOOP", "REACT", "THREAD", "Lane", "Options", "Run")
+__all__ = ("BREATHE", "FOREIGN", "IDLE", "LOOP", "REACT", "THREAD", "Lane", "Options", "Run")
 
 LOOP, THREAD = 0, 1
 IDLE, REACT, BREATHE = Schedule.IDLE, Schedule.REACT, Schedule.BREATHE
 
+FOREIGN = {"CancelledError", "Cancelled"}  # of another event loop, out of a loop that a step ran inside itself
 _logger = logging.getLogger("orch")
 
 
@@ -138,6 +139,8 @@ class Run:
                     self.cancel()
                 self.schedule.cancel(node)
                 return True
+            error = foreign(error)
+        elif type(error).__name__ in FOREIGN:
             error = foreign(error)
         if isinstance(error, Exception):
             self.fail(node, error)

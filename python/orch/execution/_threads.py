@@ -30,7 +30,7 @@ from anyio.lowlevel import current_token
 from orch.event import State
 from orch.execution._failure import foreign
 from orch.execution._lane import Begun, arguments, awaited
-from orch.execution._run import IDLE, LOOP, REACT, THREAD, Lane, Options, Run
+from orch.execution._run import FOREIGN, IDLE, LOOP, REACT, THREAD, Lane, Options, Run
 
 __all__ = ("Threads",)
 
@@ -194,7 +194,7 @@ class Threads:
 
     def _failed(self, step: int, error: BaseException) -> None:
         run = self.run
-        if isinstance(error, run.cancelled_class):  # nobody can cancel a thread
+        if isinstance(error, run.cancelled_class) or type(error).__name__ in FOREIGN:  # nobody can cancel a thread
             error = foreign(error)
         if step in run.abandoned:
             _logger.warning("task %r failed after it was abandoned", run.plan.path(step), exc_info=error)
