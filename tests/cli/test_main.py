@@ -90,13 +90,39 @@ def test_inputs_come_from_a_file_and_single_ones_win(call: Call, folder: Path) -
 
 
 @pytest.mark.usefixtures("jobs")
-@pytest.mark.parametrize("content", ["{", "[1]"])
-def test_a_file_that_holds_no_inputs_is_refused(folder: Path, capsys: pytest.CaptureFixture[str], content: str) -> None:
-    (folder / "inputs.json").write_text(content)
+@pytest.mark.parametrize(
+    "content, found",
+    [
+        (b'{"value": 1,\n"b": }', "what is no JSON at line 2, column 6: Expecting value"),
+        (b"", "what is no JSON at line 1, column 1: Expecting value"),
+        (b'{"value": "\xff"}', "what is no UTF-8 at byte 11"),
+        (b"[" * 100_000, "what "),
+        (b"1" * 10_000, "what cannot be read: "),
+        (b"[1]", "a list"),
+        (b'"x"', "a string"),
+        (b"true", "a boolean"),
+        (b"null", "null"),
+        (b"1.5", "a number"),
+    ],
+    ids=range(10),
+)
+def test_a_file_that_holds_no_inputs_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str], content: bytes, found: str
+) -> None:
+    (folder / "l.json").write_bytes(content)
     with pytest.raises(SystemExit) as caught:
-        main(["run", "jobs:echo", "--inputs", "inputs.json"])
+        main(["run", "jobs:echo", "--inputs", "l.json"])
     assert caught.value.code == 2
-    assert "--inputs: invalid _json_object value: 'inputs.json'" in capsys.readouterr().err
+    assert f"argument --inputs: expected a JSON object in l.json, found {found}" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("jobs")
+@pytest.mark.parametrize("text", ["x", "=1", ""])
+def test_an_input_without_a_name_and_a_value_is_refused(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["run", "jobs:echo", "--input", text])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.endswith(f"argument --input: expected K=V, found {text!r}\n")
 
 
 @pytest.mark.usefixtures("jobs")
@@ -156,10 +182,61 @@ def test_progress_goes_to_the_standard_error_stream(call: Call) -> None:
     assert "2/2 done" in err
 
 
-def test_of_a_large_value_there_is_a_line_or_nothing(call: Call, module: Write) -> None:
-    module("async def many(item): return [item] * 100_000")
-    assert call("run", "jobs:many", "--input", "item=0")[1] == "[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ...]\n"
-    assert call("run", "jobs:many", "--input", f"item={'x' * 100}")[1] == ""
+@pytest.mark.parametrize(
+    "value",
+    [
+        "list(range(200))",
+        "{'b': list(range(50)), 'a': {f'key {k}': k for k in range(20)}}",
+        "[[[[[[['deep']]]]]]]",
+        "'x' * 998",
+        "'...'",
+        "[..., '…']",
+    ],
+)
+def test_a_value_is_printed_whole(call: Call, module: Write, value: str) -> None:
+    module(f"def give(): return {value}")
+    code, out, err = call("run", "jobs:give")
+    assert (code, out) == (0, f"{eval(value)!r}\n")
+    assert "not shown" not in err
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "list(range(1000))",
+        "[{'a': (list(range(1000)),)}]",
+        "{f'key {k}': k for k in range(1000)}",
+        "'x' * 999",
+        "[10 ** 2000]",
+        "type('T', (), {'__repr__': lambda self: 'x' * 1001})()",
+        "__import__('functools').reduce(lambda inner, _: [inner, inner], range(60), 0)",
+    ],
+)
+def test_of_a_long_value_nothing_is_printed_but_a_hint(call: Call, module: Write, value: str) -> None:
+    module(f"def give(): return {value}")
+    code, out, err = call("run", "jobs:give")
+    assert (code, out) == (0, "")
+    assert err.startswith("value not shown, it is long: --json has it as far as JSON can hold it\n")
+
+
+def test_many_outputs_are_all_shown(call: Call, module: Write) -> None:
+    module("wide = orch.Graph(*[orch.Task(lambda: 0, name=f'step{k}') for k in range(30, 0, -1)])")
+    assert call("run", "jobs:wide")[1] == f"{ {f'step{k}': 0 for k in range(30, 0, -1)} }\n"
+
+
+@pytest.mark.parametrize(
+    "value, why",
+    [
+        ("[type('T', (), {'__repr__': lambda self: 1 / 0})()]", "ZeroDivisionError: division by zero"),
+        ("__import__('functools').reduce(lambda inner, _: [inner], range(450), 0)", "RecursionError: "),
+    ],
+    ids=["broken", "deep"],
+)
+def test_a_value_that_cannot_be_printed_is_no_error(call: Call, module: Write, value: str, why: str) -> None:
+    module(f"def give(): return {value}")
+    code, out, err = call("run", "jobs:give")
+    assert (code, out) == (0, "")
+    assert err.startswith(f"value not shown, {why}")
 
 
 def test_steps_that_ask_for_the_context_get_an_empty_one(call: Call, module: Write) -> None:

@@ -1,5 +1,6 @@
 import logging
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -69,3 +70,18 @@ def test_nothing_in_a_line_can_forge_another(name: str, message: str, run_id: st
 def test_percent_signs_are_text(caplog: pytest.LogCaptureFixture) -> None:
     log()(LogEvent("run", 1, NOON, "a", "error", "100 %s"))
     assert caplog.messages == ["run run: task 'a': 100 %s"]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"logger": "mylogger"}, "logger: expected Logger or None, found str ('mylogger')"),
+        ({"logger": ""}, "logger: expected Logger or None, found str ('')"),
+        ({"level": "INFO"}, "level: expected int, found str ('INFO')"),
+        ({"level": True}, "level: expected int, found bool (True)"),
+    ],
+)
+def test_arguments_of_another_type_are_refused_at_once(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        log(**arguments)
+    assert str(caught.value) == message

@@ -2,6 +2,7 @@ import io
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -132,3 +133,14 @@ def test_what_the_stream_cannot_encode_is_escaped() -> None:
 def test_the_default_is_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     progress()(run(0, State.RUNNING))
     assert capsys.readouterr().err == "run run: 'etl' running\n"
+
+
+@pytest.mark.parametrize(
+    "stream, found",
+    [("x", "str ('x')"), (3, "int (3)"), (io.BytesIO(), "BytesIO (<"), (io.StringIO, "type (<class")],
+    ids=["text", "number", "binary", "class"],
+)
+def test_what_is_no_text_stream_is_refused_at_once(stream: Any, found: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        progress(stream)
+    assert str(caught.value).startswith(f"stream: expected a text stream or None, found {found}")

@@ -5,20 +5,19 @@ What was asked for goes to the standard output, how it went to the standard erro
 
 import argparse
 import io
-import json
 import os
 import sys
 import traceback
 from collections.abc import Sequence
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from orch.cli._load import load
+from orch.cli._values import inputs_in, one_input, whole
 from orch.context import Context
 from orch.errors import inert
 from orch.event import State
-from orch.event._text import brief
+from orch.event._text import describe
 from orch.plan import compile  # noqa: A004 (the verb users know from re)
 from orch.runners import Runner
 from orch.subscribers import progress
@@ -65,13 +64,13 @@ def _run(args: argparse.Namespace) -> bool:
     runner = Runner(backend=backend, backend_options=options, limit=args.limit, subscribers=watchers)
     workflow, inputs = load(args.workflow), args.inputs | dict(args.input)
     result = runner.run(workflow, inputs=inputs, context=Context(), select=args.select, raise_on_failure=False)
-    failed, value = result.state is not State.SUCCEEDED, brief(result.value)
+    failed = result.state is not State.SUCCEEDED
     for error in result.errors if args.traceback else ():
         traceback.print_exception(error)
     if args.json:
         print(result.to_json(indent=2))
-    elif not (failed or result.value is None or value.endswith("…")):  # broken off, it would tell nobody anything
-        print(inert(value))
+    elif not (failed or result.value is None):
+        _print(result.value)
     if failed:
         print(to_text(result), file=sys.stderr)
     took = f"{result.duration:.3f} s, tasks: {len(result.tasks)}"
@@ -79,16 +78,16 @@ def _run(args: argparse.Namespace) -> bool:
     return failed
 
 
-def _json_object(file: str) -> dict[str, Any]:
-    return {**json.loads(Path(file).read_text(encoding="utf-8"))}
-
-
-def _input(text: str) -> tuple[str, Any]:
-    name, value = text.split("=", 1)
+def _print(value: object) -> None:
+    """Print a value whole, or else nothing but a hint: a part of it that looks like all of it would deceive."""
     try:
-        return name, json.loads(value)
-    except (ValueError, RecursionError):
-        return name, value
+        text, why = whole(value), "it is long"
+    except Exception as error:  # noqa: BLE001 (a __repr__ is anybody's code)
+        text, why = None, inert(describe(error))
+    if text is None:
+        print(f"value not shown, {why}: --json has it as far as JSON can hold it", file=sys.stderr)
+    else:
+        print(inert(text))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -102,8 +101,10 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     run = command(_run, "run a workflow, print its value, and say how it went")
-    run.add_argument("--input", metavar="K=V", type=_input, action="append", default=[], help="V is JSON, or else text")
-    run.add_argument("--inputs", metavar="FILE", type=_json_object, default={}, help="inputs by name; --input wins")
+    run.add_argument(
+        "--input", metavar="K=V", type=one_input, action="append", default=[], help="V is JSON, or else text"
+    )
+    run.add_argument("--inputs", metavar="FILE", type=inputs_in, default={}, help="inputs by name; --input wins")
     run.add_argument("--backend", choices=("asyncio", "uvloop", "trio"), default="asyncio", help="default: %(default)s")
     run.add_argument("--limit", metavar="N", type=int, help="most steps at a time")
     run.add_argument("--progress", action="store_true", help="show how far the run is")

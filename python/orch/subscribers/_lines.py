@@ -1,12 +1,14 @@
 """What happens, as lines of text, none of which can be forged by names or messages: for a logger, for a screen."""
 
+import io
 import logging
 import shutil
 import sys
 from collections.abc import Callable
+from types import NoneType
 from typing import TextIO
 
-from orch.errors import inert
+from orch.errors import expect, inert
 from orch.event import Event, LogEvent, RunEvent, State, TaskEvent
 from orch.event._text import brief, cut, describe
 
@@ -23,6 +25,8 @@ def log(logger: logging.Logger | None = None, level: int = logging.INFO) -> Call
     >>> from orch.event import EventBus
     >>> write = EventBus().subscribe(log(level=logging.DEBUG))
     """
+    expect("logger", logger, logging.Logger, NoneType)
+    expect("level", level, int)
     target = logger or logging.getLogger("orch")
 
     def write(event: Event) -> None:
@@ -68,6 +72,8 @@ def progress(stream: TextIO | None = None) -> Callable[[Event], None]:
     >>> from orch.event import EventBus
     >>> show = EventBus().subscribe(progress())
     """
+    if stream is not None and not _takes_text(stream):
+        raise TypeError(f"stream: expected a text stream or None, found {type(stream).__name__} ({brief(stream)})")
     runs: dict[str, _Run] = {}
 
     def show(event: Event) -> None:
@@ -81,6 +87,11 @@ def progress(stream: TextIO | None = None) -> Callable[[Event], None]:
             runs[event.run_id].add(event)
 
     return show
+
+
+def _takes_text(stream: object) -> bool:  # by what it can do: wrappers inherit from nothing
+    wrong = isinstance(stream, type | io.RawIOBase | io.BufferedIOBase)
+    return not wrong and all(callable(getattr(stream, name, None)) for name in ("write", "flush", "isatty"))
 
 
 class _Run:
