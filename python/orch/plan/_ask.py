@@ -52,7 +52,8 @@ def values_for(plan: Plan, inputs: Mapping[str, Any], context: Context[Any] | No
     unexpected = [name for name in inputs if name not in known]
     if missing or unexpected:
         meant = dict.fromkeys(each for name in unexpected[:100] for each in close_matches(str(name), known))
-        raise InputError(missing, unexpected, tuple(meant), plan.inputs, _bound(plan, unexpected))
+        details = [*_needed(plan, missing), *_bound(plan, unexpected)]
+        raise InputError(missing, unexpected, tuple(meant), plan.inputs, details)
     needy = [plan.path(node) for _, node, required in plan.wiring.contexts if required and context is None]
     if needy:
         tasks, cure = ", ".join(map(repr, needy[:10])), "pass one: orch.run(workflow, orch.Context(data))"
@@ -62,6 +63,14 @@ def values_for(plan: Plan, inputs: Mapping[str, Any], context: Context[Any] | No
         for slot in known[name].slots:
             values[slot] = value
     return values
+
+
+def _needed(plan: Plan, names: list[str]) -> list[str]:
+    """Say which task asks for an input, and which step may have been meant: most often the name is misspelt."""
+    asking = {slot: plan.path(node) for node in (plan.nodes if names else ()) for slot in plan.wiring.slots[node]}
+    given = {name for node in (plan.nodes if names else ()) for name in plan.draft.task(node).outputs}
+    asked = [(name, asking[plan.wiring.inputs[name].slots[0]], close_matches(name, given)) for name in names[:20]]
+    return [f"{name!r} is asked for by task {task!r}{did_you_mean(meant, ': {}')}" for name, task, meant in asked]
 
 
 def _bound(plan: Plan, names: list[str]) -> list[str]:
