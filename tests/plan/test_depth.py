@@ -204,11 +204,11 @@ def test_time_to_compile_grows_with_size_and_not_faster(shape: str) -> None:
 
     def seconds(size: int) -> float:
         best = float("inf")
-        for _ in range(3):
+        for _ in range(5):
             workflow = make(size)
-            begin = time.perf_counter()
+            begin = time.thread_time()  # what neighbours do on the machine is no cost of ours
             compile(workflow)
-            best = min(best, time.perf_counter() - begin)
+            best = min(best, time.thread_time() - begin)
         return best
 
     assert seconds(8_000) < 30 * seconds(1_000) + 0.01

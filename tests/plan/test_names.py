@@ -294,5 +294,6 @@ def test_an_unknown_input_gets_the_close_names() -> None:
     assert (error.missing, error.unexpected) == (("url",), ("urll", "columns"))
     assert (error.suggestions, error.known) == (("url",), ("url", "rows"))
     assert str(error) == (
-        "missing input: 'url'; unexpected input: 'urll' (did you mean 'url'?), 'columns'; inputs: 'url', 'rows'"
+        "missing input: 'url'; unexpected input: 'urll' (did you mean 'url'?), 'columns'; "
+        "inputs: 'url', 'rows'; 'url' is asked for by task 'load'"
     )

@@ -83,6 +83,7 @@ async def _conduct(run: Run, options: Options) -> None:
     except BaseExceptionGroup as failures:
         run.give_up(bare(failures))
     finally:
+        run.react()  # a thread may have ended the run with a failure
         run.ended = run.schedule.now()
 
 

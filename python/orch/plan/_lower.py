@@ -4,6 +4,7 @@ number (tree to tables) → wire (names to slots and edges) → link (edges to a
 Every problem of the definition is found on the way and raised together at the end, before anything has run.
 """
 
+import gc
 from array import array
 from collections.abc import Callable
 from itertools import compress
@@ -41,7 +42,13 @@ def compile(workflow: Workflow | Plan | Callable[..., Any], /) -> Plan:  # noqa:
     definition = workflow if isinstance(workflow, Workflow) else Task(workflow)
     plan = definition._plan  # noqa: SLF001 (the slot that definitions keep for this function alone)
     if not isinstance(plan, Plan):
-        plan = _lower(definition)
+        collects = gc.isenabled()
+        gc.disable()  # nothing that is made here is garbage, and looking for some would take a third of the time
+        try:
+            plan = _lower(definition)
+        finally:
+            if collects:
+                gc.enable()
         object.__setattr__(definition, "_plan", plan)
     return plan
 
