@@ -68,7 +68,8 @@ async def test_check_07_a_missing_input_is_found_before_anything_starts() -> Non
         with pytest.raises(InputError) as caught:
             await orch.run(workflow, subscribers=[heard.append])
         assert (caught.value.missing, caught.value.unexpected, caught.value.known) == (("url",), (), ("url", "limit"))
-        assert str(caught.value) == "missing input: 'url'; inputs: 'url', 'limit'"
+        assert str(caught.value).startswith("missing input: 'url'; inputs: 'url', 'limit'")
+        assert "'url' is asked for by task '" in str(caught.value)
     assert (calls, heard) == ([], [])
 
 
