@@ -68,10 +68,10 @@ class Names:
             found = [each for each in found[::-1] if each.slot == each.node] or found[::-1]
         return found
 
-    def known(self) -> list[str]:
-        """Return every name visible now, sorted."""
-        keys = (key[0] if isinstance(key, tuple) else key for key, stack in self.table.items() if stack)
-        return sorted({key for key in keys if isinstance(key, str)})
+    def known(self, node: int) -> list[str]:
+        """Return every name that is visible at `node`, sorted."""
+        keys = (key for key, stack in self.table.items() if stack and stack[0].end > node)
+        return sorted({str(key[0] if isinstance(key, tuple) else key) for key in keys if not isinstance(key, int)})
 
     def _bound(self, key: object, node: int) -> list[Binding]:
         """Return what is bound to `key`, the innermost last, without what is out of sight at `node`."""

@@ -203,7 +203,7 @@ class _Walk:
             found = [Binding(0, node, node, node)]  # itself: the shortest cycle
         if not found:
             few = len(self.wiring.problems) < _SUGGESTED
-            known = close_matches(name, self.names.known()) if few else ()
+            known = close_matches(name, self.names.known(node)) if few else ()
             self.wiring.problems.append(MissingDependencyError(self.task.name, name, known))
         elif len(found) > 1:
             self._ambiguous(name, found)
