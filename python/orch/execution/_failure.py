@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from typing import cast
 
 from anyio import current_effective_deadline
 
@@ -18,7 +19,9 @@ def decide(on_failure: FailureStrategy | Strategy, group: object, event: Callabl
     """Return how a group reacts to a failure in it: the reducer behind `on_failure`. Only objects get the event."""
     if isinstance(on_failure, FailureStrategy):
         return on_failure
-    chosen: object = on_failure.on_failure(event(), group)  # whatever the object says
+    chosen = cast("object", on_failure.on_failure(event(), group))  # whatever the object says
+    if isinstance(chosen, str):
+        return FailureStrategy(chosen)
     if not isinstance(chosen, FailureStrategy):
         raise TypeError(f"{on_failure!r}.on_failure: expected a FailureStrategy, found {chosen!r}")
     return chosen
