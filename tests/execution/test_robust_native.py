@@ -222,18 +222,18 @@ async def test_a_cancellation_in_the_tick_of_a_timeout_inside_a_step_is_not_lost
         await anyio.sleep(60)
 
     async def caller() -> str:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().call_later(0.001, task.cancel)
         try:
             await orch.run(orch.Parallel(times_out, times_out), subscribers=story.listeners(watched))
         except asyncio.CancelledError:
             return "cancelled"
         return "lost"
 
-    loop = asyncio.get_running_loop()
     for _ in range(50):
         with recorded() as story:
-            task = asyncio.create_task(caller())
-            loop.call_later(0.001, task.cancel)
-            assert await task == "cancelled"
+            assert await asyncio.create_task(caller()) == "cancelled"
         assert story.state() is CANCELLED
 
 

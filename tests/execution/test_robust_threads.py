@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import anyio
+import anyio.from_thread
 import pytest
 from anyio.lowlevel import checkpoint
 
@@ -370,3 +371,100 @@ async def test_many_short_runs_leave_no_thread_behind() -> None:
         result = await orch.AsyncRunner(threads=2).run(orch.Parallel(*[lambda: 1] * 3))
         assert result.state is SUCCEEDED
         assert workers() == []
+
+
+# -- threads that wait for the loop ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["abort", "outside"])
+async def test_what_a_thread_awaits_on_the_loop_is_cancelled_when_its_step_is_to_end(how: str) -> None:
+    begun: list[str] = []
+
+    async def endless() -> None:
+        begun.append("begun")
+        try:
+            await anyio.sleep(3)
+        finally:
+            begun.append("ended")
+
+    def asks() -> None:
+        anyio.from_thread.run(endless)
+
+    async def ends_it() -> None:
+        await until(lambda: begun)
+        if how == "abort":
+            raise ValueError
+        scope.cancel()
+        await anyio.sleep(3)
+
+    with recorded() as story, within(2), anyio.CancelScope() as scope:
+        await orch.AsyncRunner(grace=1).run(orch.Parallel(asks, ends_it), raise_on_failure=False)
+    assert begun == ["begun", "ended"]
+    assert story.states()["asks"] is CANCELLED
+    assert story.runs[0].abandoned == []
+
+
+async def test_a_thread_can_ask_whether_its_step_is_to_end() -> None:
+    asked: list[int] = []
+
+    def polite() -> str:
+        while len(asked) < 3_000:
+            asked.append(1)
+            anyio.from_thread.check_cancelled()
+            time.sleep(0.001)
+        return "nobody said so"
+
+    async def fails() -> None:
+        await until(lambda: asked)
+        raise ValueError
+
+    with recorded() as story, within(2):
+        result = await orch.AsyncRunner(grace=1).run(orch.Parallel(polite, fails), raise_on_failure=False)
+    assert story.states() == {"polite": CANCELLED, "fails": FAILED}
+    assert result.abandoned == ()
+    assert [type(error) for error in result.errors] == [ValueError]
+
+
+def test_no_thread_touches_the_loop_but_by_the_ways_that_are_meant_for_it() -> None:
+    """In debug mode asyncio refuses what is called from the wrong thread."""
+    heard: list[Any] = []
+
+    async def on_loop() -> None:
+        await checkpoint()
+
+    def in_thread() -> int:
+        return 1
+
+    def returns_awaitable() -> Any:
+        return checkpoint()
+
+    def fails_in_thread() -> None:
+        raise ValueError
+
+    async def main() -> Any:
+        layer = orch.Parallel(on_loop, in_thread, returns_awaitable, fails_in_thread, on_failure="continue")
+        return await run_quietly(orch.Sequence([layer] * 10, on_failure="continue"), subscribers=[heard.append])
+
+    result = anyio.run(main, backend_options={"debug": True})
+    assert len(result.errors) == 10
+    assert heard == list(result.trace)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_loop_in_a_thread_that_is_not_the_main_one_runs_workflows_too(backend: str) -> None:
+    found: list[Any] = []
+
+    async def on_loop() -> int:
+        await checkpoint()
+        return 1
+
+    def runs() -> None:
+        workflow = orch.Parallel(on_loop, lambda: 2, lambda: anyio.from_thread.run(on_loop))
+        found.append(orch.Runner(backend=backend).run(workflow).value)
+
+    threads = [threading.Thread(target=runs) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [[1, 2, 1]] * 4
