@@ -20,8 +20,6 @@ def decide(on_failure: FailureStrategy | Strategy, group: object, event: Callabl
     if isinstance(on_failure, FailureStrategy):
         return on_failure
     chosen = cast("object", on_failure.on_failure(event(), group))  # whatever the object says
-    if isinstance(chosen, str):
-        return FailureStrategy(chosen)
     if not isinstance(chosen, FailureStrategy):
         raise TypeError(f"{on_failure!r}.on_failure: expected a FailureStrategy, found {chosen!r}")
     return chosen
