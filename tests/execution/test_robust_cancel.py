@@ -1,5 +1,6 @@
 """Cancellation from outside, through a cancel scope, at every phase of a run: it stops, it is told, it propagates."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -447,6 +448,28 @@ async def test_threads_that_never_started_are_not_waited_for() -> None:
     assert gate.entered == 2
     assert len(story.runs[0].abandoned) == 2
     assert set(story.states().values()) == {CANCELLED}
+
+
+async def test_threads_begin_nothing_new_while_a_step_on_the_loop_is_shielded() -> None:
+    ran, counts = list[int](), list[int]()
+
+    def step() -> None:
+        ran.append(1)
+        time.sleep(0.002)
+
+    async def shielded() -> None:
+        with anyio.CancelScope(shield=True):
+            await until(lambda: len(ran) > 3)
+            scope.cancel()
+            await ticks()
+            counts.append(len(ran))
+            await anyio.sleep(0.1)
+            counts.append(len(ran))
+
+    with recorded() as story, anyio.CancelScope() as scope:
+        await orch.AsyncRunner(threads=1).run(orch.Parallel(shielded, orch.Sequence([step] * 100)))
+    assert counts[1] - counts[0] <= 1
+    assert story.state() is CANCELLED
 
 
 # -- subscribers -------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Whatever a step raises is the outcome of that step, as the object it is; what is no Exception ends the run, bare."""
 
+import concurrent.futures
 import dataclasses
 import json
 from collections.abc import Awaitable, Callable
@@ -120,6 +121,37 @@ async def test_in_a_run_inside_a_step_it_ends_both_runs() -> None:
     with recorded() as story, pytest.raises(KeyboardInterrupt):
         await orch.run(orch.Parallel(outer, anyio.sleep_forever))
     assert [story.state(0), story.state(1)] == [CANCELLED, CANCELLED]
+
+
+@watched
+@pytest.mark.parametrize("depth", [1, 3])
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+async def test_out_of_a_group_it_comes_bare_too(kind: type[BaseException], depth: int, watched: str) -> None:
+    error = kind("mine")
+
+    async def raises_a_group() -> None:
+        await checkpoint()
+        group: BaseException = error
+        for _ in range(depth):
+            group = BaseExceptionGroup("a task group of the step's own", [ValueError(), group])
+        raise group
+
+    raised: BaseException | None = None
+    with recorded() as story:
+        try:
+            await orch.run(orch.Parallel(raises_a_group, anyio.sleep_forever), subscribers=story.listeners(watched))
+        except BaseException as caught:  # noqa: BLE001 (the wrong ones would end the test session)
+            raised = caught
+    assert raised is error
+    assert story.state() is CANCELLED
+
+
+async def test_it_does_not_wait_longer_than_the_grace_for_subscribers() -> None:
+    async def hangs(_: object) -> None:
+        await anyio.sleep(3)
+
+    with within(2), pytest.raises(SystemExit):
+        await orch.AsyncRunner(grace=0.05).run(raising(SystemExit(), "later"), subscribers=[hangs])
 
 
 # -- exceptions that Python itself treats in its own way ---------------------------------------------------------------
@@ -246,7 +278,7 @@ async def plainly(look: Callable[[], Awaitable[Any]]) -> Any:
     """Keep hostile exceptions away from pytest, which cannot show them: an engine that lets one pass fails in words."""
     try:
         return await look()
-    except Exception as error:  # noqa: BLE001 (it is told below)
+    except BaseException as error:  # noqa: BLE001 (it is told below)
         kind = type(error)
     return f"{kind.__name__} came out"
 
@@ -475,6 +507,52 @@ async def test_a_step_that_gives_up_its_own_scope_is_not_cancelled() -> None:
         return "own"
 
     assert (await orch.run(orch.Sequence(own, own))).value == ["own", "own"]
+
+
+@pytest.mark.parametrize("place", ["at once", "later", "thread"])
+async def test_an_exception_that_is_only_named_like_a_cancellation_is_reported_as_itself(place: str) -> None:
+    class Cancelled(Exception):  # noqa: N818 (of an order, say)
+        pass
+
+    for error in (Cancelled("the order"), concurrent.futures.CancelledError()):
+        result = await run_quietly(orch.Sequence(raising(error, place), immediate(1), on_failure="continue"))
+        assert result.errors == (error,)
+        assert result.value == [None, 1]
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_a_group_of_nothing_but_foreign_cancellations_is_a_failure_of_its_step(place: str) -> None:
+    foreign = await foreign_cancellation()
+    error: BaseException = foreign
+    for _ in range(3):
+        error = BaseExceptionGroup("nested", [error])
+
+    async def look() -> Any:
+        result = await run_quietly(orch.Sequence(raising(error, place), immediate(1), on_failure="continue"))
+        return result.value, [type(error) for error in result.errors]
+
+    assert await plainly(look) == ([None, 1], [ForeignCancellationError])
+
+
+@watched
+async def test_nested_task_groups_of_a_step_are_cancelled_like_a_plain_step(watched: str) -> None:
+    begun: list[int] = []
+
+    async def nested() -> None:
+        async with anyio.create_task_group() as outer, anyio.create_task_group() as inner:
+            inner.start_soon(anyio.sleep, 60)
+            inner.start_soon(anyio.sleep, 60)
+            outer.start_soon(anyio.sleep, 60)
+            begun.append(1)
+
+    async def fails() -> None:
+        await until(lambda: begun)
+        raise ValueError
+
+    with recorded() as story:
+        listeners = story.listeners(watched)
+        await run_quietly(orch.Sequence(orch.Parallel(nested, fails), immediate()), subscribers=listeners)
+    assert story.states() == {"parallel/nested": CANCELLED, "parallel/fails": FAILED, "step": SKIPPED}
 
 
 # -- what an error keeps -----------------------------------------------------------------------------------------------

@@ -344,6 +344,27 @@ async def test_awaiting_a_task_that_somebody_cancelled_is_a_failure_of_the_step(
     assert counted() == 0
 
 
+@pytest.mark.parametrize("moment", ["and waits", "and returns"])
+async def test_a_step_that_cancels_the_task_it_runs_in_hurts_nobody_else(moment: str) -> None:
+    async def cancels_itself() -> str:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        if moment == "and waits":
+            await asyncio.sleep(60)
+        return "returned"
+
+    async def innocent() -> str:
+        await asyncio.sleep(0)
+        return "innocent"
+
+    with recorded() as story:
+        result = await run_quietly(orch.Sequence(cancels_itself, innocent, innocent, on_failure="continue"))
+    assert result.value == [None if moment == "and waits" else "returned", "innocent", "innocent"]
+    assert story.state() is (FAILED if moment == "and waits" else SUCCEEDED)
+    assert counted() == 0
+
+
 async def test_asyncio_tools_work_inside_steps() -> None:
     async def timeout() -> str:
         try:

@@ -224,6 +224,25 @@ async def test_what_a_function_returns_after_its_group_was_aborted_is_cancelled_
     assert story.states() == {"returns_an_awaitable": CANCELLED, "fails": FAILED}
 
 
+@pytest.mark.blocks("so that the thread returns before the loop hears of anything")
+async def test_an_awaitable_that_was_returned_at_the_end_of_the_grace_is_cancelled_like_any_other() -> None:
+    with Gate() as gate, recorded() as story:
+
+        def returns_an_awaitable() -> Any:
+            gate()
+            return anyio.sleep(3)
+
+        async def fails() -> None:
+            await until(lambda: gate.entered)
+            gate.open()
+            time.sleep(0.05)  # noqa: ASYNC251 (see above)
+            raise ValueError
+
+        with within(1):
+            await orch.AsyncRunner(grace=0).run(orch.Parallel(returns_an_awaitable, fails), raise_on_failure=False)
+    assert story.states() == {"returns_an_awaitable": CANCELLED, "fails": FAILED}
+
+
 async def test_a_thread_of_another_group_is_not_concerned_by_an_abort() -> None:
     with Gate() as gate, recorded() as story:
 
