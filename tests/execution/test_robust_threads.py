@@ -395,55 +395,6 @@ async def test_many_short_runs_leave_no_thread_behind() -> None:
 # -- threads that wait for the loop ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", ["abort", "outside"])
-async def test_what_a_thread_awaits_on_the_loop_is_cancelled_when_its_step_is_to_end(how: str) -> None:
-    begun: list[str] = []
-
-    async def endless() -> None:
-        begun.append("begun")
-        try:
-            await anyio.sleep(3)
-        finally:
-            begun.append("ended")
-
-    def asks() -> None:
-        anyio.from_thread.run(endless)
-
-    async def ends_it() -> None:
-        await until(lambda: begun)
-        if how == "abort":
-            raise ValueError
-        scope.cancel()
-        await anyio.sleep(3)
-
-    with recorded() as story, within(2), anyio.CancelScope() as scope:
-        await orch.AsyncRunner(grace=1).run(orch.Parallel(asks, ends_it), raise_on_failure=False)
-    assert begun == ["begun", "ended"]
-    assert story.states()["asks"] is CANCELLED
-    assert story.runs[0].abandoned == []
-
-
-async def test_a_thread_can_ask_whether_its_step_is_to_end() -> None:
-    asked: list[int] = []
-
-    def polite() -> str:
-        while len(asked) < 3_000:
-            asked.append(1)
-            anyio.from_thread.check_cancelled()
-            time.sleep(0.001)
-        return "nobody said so"
-
-    async def fails() -> None:
-        await until(lambda: asked)
-        raise ValueError
-
-    with recorded() as story, within(2):
-        result = await orch.AsyncRunner(grace=1).run(orch.Parallel(polite, fails), raise_on_failure=False)
-    assert story.states() == {"polite": CANCELLED, "fails": FAILED}
-    assert result.abandoned == ()
-    assert [type(error) for error in result.errors] == [ValueError]
-
-
 def test_no_thread_touches_the_loop_but_by_the_ways_that_are_meant_for_it() -> None:
     """In debug mode asyncio refuses what is called from the wrong thread."""
     heard: list[Any] = []

@@ -60,6 +60,8 @@ async def _watched(run: Run, options: Options) -> None:
                     await _conduct(run, options)
                 finally:
                     delivery.close()
+                if run.interruption is not None:
+                    delivery.hurry(options.grace)
                 await delivery.caught_up()
             except BaseException:
                 delivery.hurry(options.grace)
@@ -76,7 +78,9 @@ async def _conduct(run: Run, options: Options) -> None:
             try:
                 await _host(run, group, options)
             except BaseException:
-                if all(lane.stopped for lane in run.lanes.values()):  # else a step decides whether it was first
+                if run.plan.threaded or all(
+                    lane.stopped for lane in run.lanes.values()
+                ):  # else a step says who was first
                     run.cancel()
                 run.notice()
                 raise
@@ -122,9 +126,9 @@ async def _desk(run: Run, threads: Threads, settled: Signal) -> None:
             with move_on_at(min(threads.stopping.values(), default=float("inf"))):
                 await threads.news.wait()
             threads.news = Signal()
-            threads.abandon(current_time())
             while threads.messages:
                 threads.messages.popleft()()
+            threads.abandon(current_time())
             run.react()
             run.publish()
             run.spread()

@@ -12,7 +12,7 @@ from orch.errors import ForeignCancellationError, InternalError
 from orch.event import TaskEvent
 from orch.policies import FailureStrategy, Strategy
 
-__all__ = ("annotate", "bare", "decide", "foreign", "is_cancelled", "unwrapped", "without_cancellation")
+__all__ = ("annotate", "bare", "decide", "foreign", "is_cancelled", "is_foreign", "unwrapped", "without_cancellation")
 
 
 def decide(on_failure: FailureStrategy | Strategy, group: object, event: Callable[[], TaskEvent]) -> FailureStrategy:
@@ -33,11 +33,18 @@ def unwrapped(error: Exception) -> Exception:
 
 
 def without_cancellation(error: BaseException, cancelled: type[BaseException]) -> BaseException:
-    """Return what else a group holds that came out of a cancelled task group, as trio has it."""
-    if isinstance(error, BaseExceptionGroup) and not isinstance(error, Exception):
-        _, rest = error.split(cancelled)
-        return error.exceptions[0] if rest is None else rest
-    return error
+    """Return what matters of a group out of a cancelled task group: an interrupt, else what is no cancellation."""
+    if not isinstance(error, BaseExceptionGroup) or isinstance(error, Exception):
+        return error
+    _, rest = error.split(cancelled)
+    grave = None if rest is None else rest.split((KeyboardInterrupt, SystemExit))[0]
+    found: BaseException = error if rest is None else rest
+    if rest is not None and grave is None:
+        return found
+    found = found if grave is None else grave
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found
 
 
 def foreign(error: BaseException) -> ForeignCancellationError:
@@ -46,6 +53,11 @@ def foreign(error: BaseException) -> ForeignCancellationError:
     failure = ForeignCancellationError(what)
     failure.__cause__ = error
     return failure
+
+
+def is_foreign(error: BaseException) -> bool:
+    """Say whether this is the cancellation of another event loop, out of a loop that a step ran inside itself."""
+    return not isinstance(error, Exception) and type(error).__name__ in {"CancelledError", "Cancelled"}
 
 
 def bare(failures: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -69,8 +69,7 @@ async def work(run: Run, lane: Lane, begun: Begun | None = None) -> None:
     try:
         await _walk(run, lane, begun)
     except run.cancelled_class:
-        if not lane.stopped:
-            run.cancel()
+        run.check(lane)
         raise
     finally:
         run.leave()

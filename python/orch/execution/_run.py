@@ -22,16 +22,15 @@ from orch._core import Schedule
 from orch.context import Context
 from orch.definition import Group
 from orch.event import State, TaskEvent
-from orch.execution._failure import annotate, decide, foreign, is_cancelled, unwrapped, without_cancellation
+from orch.execution._failure import annotate, decide, foreign, is_cancelled, is_foreign, unwrapped, without_cancellation
 from orch.plan import Plan
 from orch.policies import FailureStrategy
 
-__all__ = ("BREATHE", "FOREIGN", "IDLE", "LOOP", "REACT", "THREAD", "Lane", "Options", "Run")
+__all__ = ("BREATHE", "IDLE", "LOOP", "REACT", "THREAD", "Lane", "Options", "Run")
 
 LOOP, THREAD = 0, 1
 IDLE, REACT, BREATHE = Schedule.IDLE, Schedule.REACT, Schedule.BREATHE
 
-FOREIGN = {"CancelledError", "Cancelled"}  # of another event loop, out of a loop that a step ran inside itself
 _logger = logging.getLogger("orch")
 
 
@@ -140,7 +139,7 @@ class Run:
                 self.schedule.cancel(node)
                 return True
             error = foreign(error)
-        elif type(error).__name__ in FOREIGN:
+        elif is_foreign(error):
             error = foreign(error)
         if isinstance(error, Exception):
             self.fail(node, error)

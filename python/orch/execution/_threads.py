@@ -28,9 +28,9 @@ from anyio._core._eventloop import claim_worker_thread, set_current_async_librar
 from anyio.lowlevel import current_token
 
 from orch.event import State
-from orch.execution._failure import foreign
+from orch.execution._failure import foreign, is_foreign, without_cancellation
 from orch.execution._lane import Begun, arguments, awaited
-from orch.execution._run import FOREIGN, IDLE, LOOP, REACT, THREAD, Lane, Options, Run
+from orch.execution._run import IDLE, LOOP, REACT, THREAD, Lane, Options, Run
 
 __all__ = ("Threads",)
 
@@ -194,7 +194,8 @@ class Threads:
 
     def _failed(self, step: int, error: BaseException) -> None:
         run = self.run
-        if isinstance(error, run.cancelled_class) or type(error).__name__ in FOREIGN:  # nobody can cancel a thread
+        error = without_cancellation(error, run.cancelled_class)
+        if isinstance(error, run.cancelled_class) or is_foreign(error):  # nobody can cancel a thread
             error = foreign(error)
         if step in run.abandoned:
             _logger.warning("task %r failed after it was abandoned", run.plan.path(step), exc_info=error)
