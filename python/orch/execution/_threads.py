@@ -92,7 +92,7 @@ class Threads:
             self._idle = 0
         if self._threads.difference(self._busy.values(), self._gone):
             return True
-        for thread in self._gone:
+        for thread in tuple(self._gone):
             thread.join()  # it has done its last act: this takes microseconds
         return False
 
@@ -158,12 +158,13 @@ class Threads:
         try:
             value = context.run(run.plan.calls[step], *arguments(run, step))  # type: ignore[arg-type] # no join is taken
         except BaseException as error:  # noqa: BLE001 (whatever it is, it is the outcome of the step)
+            del self._busy[step]  # before the desk can hear of it: who is busy when the run ends counts as abandoned
             self._failed(step, error)
         else:
             if not hasattr(type(value), "__await__"):
                 return self._succeeded(step, value)
+            del self._busy[step]
             self._returned(step, value, context)
-        del self._busy[step]
         return run.schedule.take(THREAD)
 
     def _returned(self, step: int, value: Any, context: Context) -> None:
