@@ -16,7 +16,9 @@ from anyio.lowlevel import checkpoint
 
 import orch
 from orch.event import State
-from tests.execution.robust import Gate, immediate, recorded, run_quietly, until, watched, within
+from orch.execution._threads import Threads
+from orch.result import RunResult
+from tests.execution.robust import Gate, immediate, recorded, run_quietly, ticks, until, watched, within
 
 pytestmark = pytest.mark.timeout(20)
 CANCELLED, SUCCEEDED, FAILED, SKIPPED = State.CANCELLED, State.SUCCEEDED, State.FAILED, State.SKIPPED
@@ -438,3 +440,31 @@ def test_a_loop_in_a_thread_that_is_not_the_main_one_runs_workflows_too(backend:
     for thread in threads:
         thread.join()
     assert found == [[1, 2, 1]] * 4
+
+
+async def test_a_run_does_not_end_before_the_thread_of_a_failing_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The failure ends the run while its thread is held up: that is no abandoned one, so it is waited for."""
+    failed, release, done = threading.Event(), threading.Event(), list[RunResult]()
+    original = Threads._failed
+
+    def held_up(self: Threads, step: int, error: BaseException) -> None:
+        original(self, step, error)
+        failed.set()
+        release.wait(5)
+
+    def fails() -> None:
+        raise ValueError
+
+    async def call() -> None:
+        done.append(await orch.run(fails, raise_on_failure=False))
+
+    monkeypatch.setattr(Threads, "_failed", held_up)
+    async with anyio.create_task_group() as group:
+        group.start_soon(call)
+        await until(failed.is_set)
+        await ticks(20)
+        early = list(done)
+        release.set()
+    assert early == []
+    assert done[0].state is FAILED
+    assert workers() == []
