@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from orch import errors
 from orch.errors import (
+    CircuitOpenError,
+    CompensationError,
     CycleError,
     DefinitionError,
     DuplicateNameError,
@@ -19,6 +21,7 @@ from orch.errors import (
     MissingDependencyError,
     OrchError,
     OutputError,
+    TaskTimeoutError,
     UnsupportedError,
     WorkflowError,
     close_matches,
@@ -38,6 +41,10 @@ EXAMPLES: dict[str, OrchError] = {
     "definition": DefinitionError("wrong"),
     "several": combine([CycleError("aba"), MissingDependencyError("a", "b")]),
     "workflow": WorkflowError("failed", [ValueError(1), KeyError("k")], {"the": "result"}),
+    "timeout": TaskTimeoutError("fetch", 0.5),
+    "open": CircuitOpenError("payments", 12.345678),
+    "half open": CircuitOpenError(None, 0.0),
+    "compensation": CompensationError("2 compensations failed", [ValueError(1), KeyError("k")]),
     "output": OutputError("split", ("a", "b"), "3 values"),
     "foreign": ForeignCancellationError("cancelled by itself"),
     "unsupported": UnsupportedError("no coroutine functions here"),
@@ -69,6 +76,8 @@ def test_errors_are_what_else_they_are() -> None:
     assert issubclass(DefinitionError, ValueError)
     assert issubclass(UnsupportedError, RuntimeError)
     assert issubclass(WorkflowError, ExceptionGroup)
+    assert issubclass(CompensationError, ExceptionGroup)
+    assert issubclass(TaskTimeoutError, TimeoutError)
     for kind in (CycleError, DuplicateNameError, MissingDependencyError, InputError):
         assert issubclass(kind, DefinitionError)
 
@@ -86,6 +95,13 @@ def test_errors_are_what_else_they_are() -> None:
         ),
         ("input", "missing input: 'a'; unexpected input: 'b'; inputs: 'a', 'c'; 'a' is asked for by 'load'"),
         ("no inputs", "unexpected input: 'b'; it has no inputs"),
+        ("timeout", "'fetch' was not done within its timeout of 0.5 s: give it a longer timeout=, or less to do"),
+        ("open", "circuit breaker 'payments' is open: the next call is let through in 12.35 s"),
+        (
+            "half open",
+            "circuit breaker is half open: a call is out to probe, and no other is let through until it is back",
+        ),
+        ("compensation", "2 compensations failed (2 sub-exceptions)"),
         ("workflow", "failed (2 sub-exceptions)"),
     ],
 )
@@ -108,6 +124,8 @@ def test_names_cannot_forge_lines() -> None:
         MissingDependencyError(name, name, [name]),
         InputError([name], [name], [name], [name]),
         OutputError(name, [name], "nothing"),
+        TaskTimeoutError(name, 1),
+        CircuitOpenError(name, 1),
     ):
         assert str(error).isprintable()
 

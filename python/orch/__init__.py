@@ -7,14 +7,26 @@ Define with `task`, `Sequence`, `Parallel` and `Graph`; run with `run`, `AsyncRu
 from orch import errors, event, plan, runners, subscribers, views
 from orch.context import Context
 from orch.definition import Graph, Parallel, Sequence, Task, Workflow, task
-from orch.errors import CycleError, DefinitionError, OrchError, WorkflowError
+from orch.errors import (
+    CircuitOpenError,
+    CompensationError,
+    CycleError,
+    DefinitionError,
+    OrchError,
+    TaskTimeoutError,
+    WorkflowError,
+)
 from orch.event import Event, EventBus, State, event_bus
-from orch.policies import FailureStrategy
+from orch.policies import UNKNOWN, CircuitBreaker, FailureStrategy, RateLimit, Retry, RetryAfter
 from orch.result import RunResult, TaskRecord
 from orch.runners import AsyncRunner, Runner, run
 
 __all__ = (
+    "UNKNOWN",
     "AsyncRunner",
+    "CircuitBreaker",
+    "CircuitOpenError",
+    "CompensationError",
     "Context",
     "CycleError",
     "DefinitionError",
@@ -24,12 +36,16 @@ __all__ = (
     "Graph",
     "OrchError",
     "Parallel",
+    "RateLimit",
+    "Retry",
+    "RetryAfter",
     "RunResult",
     "Runner",
     "Sequence",
     "State",
     "Task",
     "TaskRecord",
+    "TaskTimeoutError",
     "Workflow",
     "WorkflowError",
     "errors",

@@ -7,6 +7,9 @@
     │   ├── MissingDependencyError          .task, .missing, .suggestions
     │   └── InputError                      .missing, .unexpected, .suggestions
     ├── WorkflowError (ExceptionGroup)      a run failed; .result
+    ├── TaskTimeoutError (TimeoutError)     a task or a group took too long; .task, .timeout
+    ├── CircuitOpenError                    a circuit breaker let no call through; .breaker, .retry_after
+    ├── CompensationError (ExceptionGroup)  what went wrong while a failed group was compensated
     ├── OutputError (ValueError)            a task did not return what its outputs promise
     ├── ForeignCancellationError            a step raised a cancellation that nobody had asked for
     ├── UnsupportedError (RuntimeError)     a runner cannot do this, said before anything runs
@@ -26,6 +29,8 @@ from typing import Any, Self, cast
 from attrs import define, field
 
 __all__ = (
+    "CircuitOpenError",
+    "CompensationError",
     "CycleError",
     "DefinitionError",
     "DuplicateNameError",
@@ -35,6 +40,7 @@ __all__ = (
     "MissingDependencyError",
     "OrchError",
     "OutputError",
+    "TaskTimeoutError",
     "UnsupportedError",
     "WorkflowError",
     "close_matches",
@@ -160,6 +166,51 @@ class WorkflowError(OrchError, ExceptionGroup[Exception]):
     def derive(self, excs: Sequence[Exception], /) -> WorkflowError:  # type: ignore[override]  # the base is generic in the method
         """Make a part of this group for `except*`; it keeps the result."""
         return WorkflowError(self.message, excs, self.result)
+
+
+@define(eq=False, slots=False)
+class TaskTimeoutError(OrchError, TimeoutError):
+    """A task, or a group by its path, was not done in time. A `TimeoutError` of a task's own stays what it is.
+
+    >>> print(TaskTimeoutError("fetch", 0.5))
+    'fetch' was not done within its timeout of 0.5 s: give it a longer timeout=, or less to do
+    """
+
+    task: str
+    timeout: float
+    """In seconds."""
+
+    def __str__(self) -> str:
+        cure = "give it a longer timeout=, or less to do"
+        return f"{self.task!r} was not done within its timeout of {self.timeout:g} s: {cure}"
+
+
+@define(eq=False, slots=False)
+class CircuitOpenError(OrchError):
+    """A circuit breaker let a call not through, as too many before it had failed; nothing was called.
+
+    >>> print(CircuitOpenError("payments", 12.5))
+    circuit breaker 'payments' is open: the next call is let through in 12.5 s
+    """
+
+    breaker: str | None
+    """The name of the breaker."""
+    retry_after: float
+    """Seconds until a call may be let through; 0.0 while one is out to probe."""
+
+    def __str__(self) -> str:
+        name = "circuit breaker" if self.breaker is None else f"circuit breaker {self.breaker!r}"
+        if self.retry_after:
+            return f"{name} is open: the next call is let through in {self.retry_after:.4g} s"
+        return f"{name} is half open: a call is out to probe, and no other is let through until it is back"
+
+
+class CompensationError(OrchError, ExceptionGroup[Exception]):
+    """Compensations of a failed group failed themselves: their errors, each with a note; the others were run."""
+
+    def derive(self, excs: Sequence[Exception], /) -> CompensationError:  # type: ignore[override]  # as above
+        """Make a part of this group for `except*`."""
+        return CompensationError(self.message, excs)
 
 
 @define(eq=False, slots=False)

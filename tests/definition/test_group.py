@@ -110,7 +110,7 @@ def test_a_strategy_is_a_member_its_value_or_an_object(kind: type[Group]) -> Non
     assert kind(on_failure="continue").on_failure is FailureStrategy.CONTINUE
     assert kind(on_failure=FailureStrategy.CONTINUE).on_failure is FailureStrategy.CONTINUE
     assert kind(on_failure=own).on_failure is own
-    with pytest.raises(ValueError, match=r"expected one of 'abort', 'continue', found 'give up'"):
+    with pytest.raises(ValueError, match=r"expected one of 'abort', 'continue', 'compensate', found 'give up'"):
         kind(on_failure="give up")
     for wrong in WRONG_STRATEGIES:
         with pytest.raises(TypeError, match="on_failure: expected a FailureStrategy"):

@@ -28,7 +28,7 @@ def test_an_object_with_the_method_is_a_strategy() -> None:
 @pytest.mark.parametrize("value", ["ABORT", "", "compensat", "abort "])
 def test_unknown_words_are_refused_with_the_known_ones(value: str) -> None:
     for make in (FailureStrategy, FailureStrategy.coerce):
-        with pytest.raises(ValueError, match="expected one of 'abort', 'continue', found ") as caught:
+        with pytest.raises(ValueError, match="expected one of 'abort', 'continue', 'compensate', found ") as caught:
             make(value)
         assert repr(value) in str(caught.value)
 

@@ -28,6 +28,8 @@ class FailureStrategy(enum.Enum):
     """Cancel what runs in the group, skip what has not started."""
     CONTINUE = "continue"
     """Skip only what needs the failed step; everything else goes on."""
+    COMPENSATE = "compensate"
+    """As `ABORT`; then the compensations of what has succeeded in the group, the last one first."""
 
     @classmethod
     def _missing_(cls, value: object) -> Self:
