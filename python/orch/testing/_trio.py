@@ -1,0 +1,102 @@
+"""Virtual time on trio: its own MockClock, exact to the last bit, and its scheduler with a seed.
+
+Imported on use, as trio is an extra. `_ALLOW_DETERMINISTIC_SCHEDULING` and `_r` of `trio._core._run` are what its
+plugin for Hypothesis sets; the tests notice if they go.
+"""
+
+import math
+import select
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
+from random import Random
+from typing import Any, NoReturn, TypeVar, cast
+
+import trio
+from trio._core import _run as scheduler
+from trio.testing import MockClock
+
+from orch.testing._deadlock import DeadlockError, Patience, deadlock, innermost
+
+__all__ = ("run_virtually",)
+
+T = TypeVar("T")
+
+
+class _Time:
+    """What a MockClock does is done here: trio takes no other class, and lets nobody inherit from it."""
+
+    def __init__(self) -> None:
+        self.scope = trio.CancelScope()
+        self.deadlock: DeadlockError | None = None
+        self._now = 0.0
+        self._patience = Patience(_wait)
+
+    def clock(self) -> MockClock:
+        clock: Any = MockClock(autojump_threshold=0)
+        clock.current_time = lambda: self._now
+        clock.deadline_to_sleep_time = lambda deadline: 0 if deadline <= self._now else 999_999_999
+        clock._autojump = self._pass_time  # noqa: SLF001 (what trio calls when nothing can run)
+        return clock  # type: ignore[no-any-return]
+
+    def _pass_time(self) -> None:
+        deadline = _runner().deadlines.next_deadline()
+        if self._patience.for_threads(deadline):
+            return
+        if deadline != math.inf:
+            self._now = max(self._now, deadline)
+        elif self.deadlock is None:
+            self.deadlock = deadlock((task.name, innermost(task.coro)) for task in _tasks())
+            self.scope.cancel()
+        else:  # somebody is shielded
+            for task in _tasks():
+                task._attempt_abort(self._raise)  # noqa: SLF001 (how trio itself delivers a KeyboardInterrupt)
+
+    def _raise(self) -> NoReturn:
+        raise self.deadlock or DeadlockError
+
+
+def _runner() -> Any:
+    return cast("Any", scheduler.GLOBAL_RUN_CONTEXT).runner
+
+
+def _wait(seconds: float | None) -> bool:
+    """Wait for what wakes trio up when a thread has called `run_sync_soon`."""
+    return bool(select.select([_runner().entry_queue.wakeup.wakeup_sock], [], [], seconds)[0])
+
+
+def _tasks() -> Iterator[trio.lowlevel.Task]:
+    """All tasks but trio's own."""
+    todo = [_runner().main_task]
+    while todo:
+        task = todo.pop()
+        yield task
+        todo += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
+
+
+@contextmanager
+def _deterministic(seed: int) -> Generator[None, None, None]:
+    names: dict[str, Any] = scheduler.__dict__
+    before = {name: names[name] for name in ("_ALLOW_DETERMINISTIC_SCHEDULING", "_r")}
+    names.update(_ALLOW_DETERMINISTIC_SCHEDULING=True, _r=Random(seed))  # noqa: S311 (to be foreseen)
+    try:
+        yield
+    finally:
+        names.update(before)
+
+
+def run_virtually(async_fn: Callable[..., Coroutine[Any, Any, T]], args: tuple[Any, ...], seed: int) -> T:
+    """Run a coroutine function to its end, in a trio of its own."""
+    time = _Time()
+    ended: list[T] = []
+
+    async def main() -> None:
+        with time.scope:
+            ended.append(await async_fn(*args))
+
+    try:
+        with _deterministic(seed):
+            trio.run(main, clock=time.clock())
+    finally:
+        if time.deadlock is not None:
+            raise time.deadlock from None
+    return ended[0]
