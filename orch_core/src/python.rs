@@ -279,6 +279,32 @@ impl Schedule {
         py.detach(|| self.with(|run| Ok(run.cancel_all())))
     }
 
+    fn guard(&self, scope: Number) -> PyResult<()> {
+        self.with(|run| run.guard(scope.0))
+    }
+
+    fn settling(&self) -> PyResult<Vec<(u32, u8)>> {
+        self.with(|run| {
+            Ok(run.settling().into_iter().map(|(scope, state)| (scope, state as u8)).collect())
+        })
+    }
+
+    fn settle(&self, scope: Number) -> PyResult<i64> {
+        self.with(|run| run.settle(scope.0).map(news))
+    }
+
+    fn fail_scope(&self, py: Python<'_>, scope: Number) -> PyResult<Option<Vec<u32>>> {
+        py.detach(|| self.with(|run| run.fail_scope(scope.0)))
+    }
+
+    fn hold(&self, node: Number) -> PyResult<()> {
+        self.with(|run| run.hold(node.0))
+    }
+
+    fn let_go(&self, node: Number) -> PyResult<()> {
+        self.with(|run| run.let_go(node.0))
+    }
+
     fn drain(&self) -> PyResult<(Vec<u32>, Vec<u32>)> {
         let drained = self.with(|run| Ok(run.drain()))?;
         Ok((drained.failed, drained.released))

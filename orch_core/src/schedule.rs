@@ -22,6 +22,25 @@
 //! caller does what it thinks fit ([`abort`](Schedule::abort), say), and the next `drain` lets the
 //! successors know, as far as they are still pending. Nothing is taken in the meantime.
 //!
+//! # Guards
+//!
+//! A scope may be guarded ([`guard`](Schedule::guard)): when nothing in it is open it is handed out
+//! ([`settling`](Schedule::settling)), and settles only when it is told to
+//! ([`settle`](Schedule::settle)). In between its tasks can be undone, before anybody outside hears
+//! how it ended. Until then the run is active.
+//!
+//! # Bodies that last
+//!
+//! A node that is held ([`hold`](Schedule::hold)) keeps its slots when it leaves RUNNING, until its
+//! body has ended ([`let_go`](Schedule::let_go)): what still runs still counts. Nobody waits for it
+//! but those who want the slots: the run may end before.
+//!
+//! # News
+//!
+//! Verbs say whether there is news, and [`take`](Schedule::take) gives nothing while there is: failures
+//! and values to let go, which [`drain`](Schedule::drain) has, and scopes, which
+//! [`settling`](Schedule::settling) has.
+//!
 //! # Promises
 //!
 //! Every verb is total: what the present state does not allow is refused with a [`Refusal`] that names
@@ -36,6 +55,8 @@
 //! | [`done`](Schedule::done) and the other ends | `O(1 + successors)`, and as much for each node that is thereby skipped |
 //! | [`abort`](Schedule::abort), [`cancel_all`](Schedule::cancel_all) | the nodes of the scope that lie in open scopes, and what follows from their ends |
 //! | [`drain`](Schedule::drain) | the length of the answer, and what follows from the failures handed out before |
+//! | [`guard`](Schedule::guard), [`settle`](Schedule::settle) | `O(1)`, and what follows from the end of the scope |
+//! | [`hold`](Schedule::hold), [`let_go`](Schedule::let_go) | `O(log h)`, `h` of them held, and the gates around the node |
 //! | everything else | `O(1)`, or the length of the answer |
 //!
 //! A run over all nodes is `O(n + m)` in sum. Memory is 5 bytes a node, 26 for the journal of an
@@ -44,9 +65,11 @@
 
 #![forbid(unsafe_code)]
 
+mod guards;
 mod questions;
 mod sweep;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::clock::Clock;
@@ -68,7 +91,7 @@ pub enum Next {
     Node(u32),
     /// Nothing is ready, or no slot is free.
     Idle,
-    /// First see to what [`Schedule::drain`] has, until it has nothing.
+    /// First see to what [`Schedule::drain`] has, until it has nothing, and [`Schedule::settling`].
     React,
     /// First let others have a turn, and call [`Schedule::breathe`].
     Breathe,
@@ -90,6 +113,15 @@ struct Tally {
     open: u32,
     /// The worst end among the others.
     worst: Verdict,
+    /// Whether it counts one more as open: somebody who lets it settle, see [`Schedule::guard`].
+    is_guarded: bool,
+}
+
+impl Tally {
+    /// Whether nothing is open but the guard.
+    fn is_waiting(&self) -> bool {
+        self.is_guarded && self.open == 1
+    }
 }
 
 /// One run of a [`Layout`]. See the [module](self) for what holds.
@@ -108,11 +140,18 @@ pub struct Schedule {
     running: u32,
     retrying: u32,
     paused: u32,
+    /// Nodes that are not settled, and guards.
     unsettled: u32,
     is_cancelled: bool,
     drained: Drained,
     /// Failed nodes that were handed out. Their successors are told by the next drain.
     answered: Vec<u32>,
+    /// How many scopes have nothing open but their guards.
+    waiting: u32,
+    /// Those among them of whom nobody has been told.
+    settling: Vec<u32>,
+    /// Nodes that keep their slots although they may have left RUNNING: their bodies last.
+    held: BTreeSet<u32>,
     /// Nodes taken by the event loop since, and time of, its last turn for others.
     taken: u32,
     breathed: u64,
@@ -123,7 +162,7 @@ impl Schedule {
     #[must_use]
     pub fn new(layout: Arc<Layout>, limit: u32) -> Self {
         let limits = [limit, layout.scope(0).limit];
-        let tally = |members| Tally { open: members, worst: Verdict::SUCCESS };
+        let tally = |members| Tally { open: members, worst: Verdict::SUCCESS, is_guarded: false };
         let count = layout.dag().len();
         let mut schedule = Self {
             nodes: Nodes::new(&layout),
@@ -141,6 +180,9 @@ impl Schedule {
             is_cancelled: false,
             drained: Drained::default(),
             answered: Vec::new(),
+            waiting: 0,
+            settling: Vec::new(),
+            held: BTreeSet::new(),
             taken: 0,
             breathed: 0,
             layout,
@@ -251,7 +293,7 @@ impl Schedule {
 
     // -- ends -----------------------------------------------------------------------------------
 
-    /// RUNNING or PAUSED to SUCCEEDED. Returns whether [`drain`](Self::drain) has something.
+    /// RUNNING or PAUSED to SUCCEEDED. Returns whether there is [news](self#news).
     ///
     /// # Errors
     ///
@@ -271,7 +313,7 @@ impl Schedule {
         Ok(self.take_at(lane, now))
     }
 
-    /// RUNNING or RETRYING to FAILED. Returns whether [`drain`](Self::drain) has something: it has.
+    /// RUNNING or RETRYING to FAILED. Returns whether there is [news](self#news): there is.
     ///
     /// # Errors
     ///
@@ -280,7 +322,7 @@ impl Schedule {
         self.end(Verb::Fail, node, Verdict::failed(node), self.clock.now())
     }
 
-    /// Any open state to CANCELLED. Returns whether [`drain`](Self::drain) has something.
+    /// Any open state to CANCELLED. Returns whether there is [news](self#news).
     ///
     /// # Errors
     ///
@@ -289,8 +331,8 @@ impl Schedule {
         self.end(Verb::Cancel, node, Verdict::cancelled(node), self.clock.now())
     }
 
-    /// PENDING to SUCCEEDED: the value is known already. Returns whether [`drain`](Self::drain) has
-    /// something.
+    /// PENDING to SUCCEEDED: the value is known already. Returns whether there is
+    /// [news](self#news).
     ///
     /// # Errors
     ///
@@ -369,6 +411,9 @@ impl Schedule {
     fn line_up(&mut self, verb: Verb, node: u32) -> Result<(), Refusal> {
         self.check(verb, node)?;
         let cell = self.nodes.cell(node);
+        if self.is_held(node) {
+            return Err(Refusal::Held { node, verb });
+        }
         if cell.is_queued() || cell.is_parked() {
             return Err(Refusal::Ready { node, state: cell.state(), verb });
         }
@@ -431,7 +476,7 @@ impl Schedule {
 
     #[inline]
     fn has_news(&self) -> bool {
-        self.has_failures() || !self.drained.released.is_empty()
+        self.has_failures() || !self.drained.released.is_empty() || !self.settling.is_empty()
     }
 
     /// Whether somebody has failed of whom the successors do not know yet.
@@ -453,6 +498,7 @@ impl Schedule {
         let cell = self.nodes.cell(node);
         self.nodes.set(node, cell.with_state(cell.state()));
         match cell.state() {
+            State::Running if self.is_held(node) => return,
             State::Running => self.running -= 1,
             State::Retrying => self.retrying -= 1,
             State::Paused => self.paused -= 1,
@@ -522,6 +568,10 @@ impl Schedule {
             tally.worst = tally.worst.worst(verdict);
             tally.open -= 1;
             if tally.open > 0 {
+                if tally.is_waiting() {
+                    self.waiting += 1;
+                    self.settling.push(scope);
+                }
                 return;
             }
             verdict = tally.worst;

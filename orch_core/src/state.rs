@@ -161,6 +161,10 @@ pub enum Verb {
     Restore,
     /// It was undone.
     Compensate,
+    /// Its body may outlive it.
+    Hold,
+    /// Its body has ended.
+    LetGo,
 }
 
 impl Verb {
@@ -171,11 +175,12 @@ impl Verb {
             Self::Done => &[Running, Paused],
             Self::Fail => &[Running, Retrying],
             Self::Cancel => &[Running, Retrying, Paused, Pending],
-            Self::Retry | Self::Pause => &[Running],
+            Self::Retry | Self::Pause | Self::Hold => &[Running],
             Self::Requeue => &[Retrying],
             Self::Resume => &[Paused],
             Self::Restore => &[Pending],
             Self::Compensate => &[Succeeded],
+            Self::LetGo => &State::ALL,
         }
     }
 
@@ -202,6 +207,8 @@ impl fmt::Display for Verb {
             Self::Resume => "resume",
             Self::Restore => "restore",
             Self::Compensate => "compensate",
+            Self::Hold => "hold",
+            Self::LetGo => "let_go",
         })
     }
 }
@@ -297,6 +304,20 @@ pub enum Refusal {
         /// What was to be done to it.
         verb: Verb,
     },
+    /// Somebody holds the node, or (for `let_go`) nobody does.
+    Held {
+        /// The node.
+        node: u32,
+        /// What was to be done to it.
+        verb: Verb,
+    },
+    /// The scope is not in a condition for this.
+    Guard {
+        /// The scope.
+        scope: u32,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// The node is a join: the core settles it by itself.
     Join {
         /// The node.
@@ -321,6 +342,16 @@ impl fmt::Display for Refusal {
             Self::Ready { node, state, verb } => {
                 write!(f, "{verb}({node}): node {node} is {state} and ready already, take it")
             }
+            Self::Held { node, verb: Verb::Hold } => {
+                write!(f, "hold({node}): node {node} is held already")
+            }
+            Self::Held { node, verb: Verb::LetGo } => {
+                write!(f, "let_go({node}): node {node} is not held")
+            }
+            Self::Held { node, verb } => {
+                write!(f, "{verb}({node}): the body of node {node} has not ended, let it go first")
+            }
+            Self::Guard { scope, problem } => write!(f, "scope {scope} {problem}"),
             Self::Join { node, verb } => {
                 write!(f, "{verb}({node}): node {node} is a join, it settles by itself")
             }

@@ -188,3 +188,97 @@ fn waiting_for_two_limits_is_not_quadratic() {
 
     assert!(!run.is_active());
 }
+
+/// A run of so many nodes without edges, half of them in a group with an exit, all taken.
+fn crowd(nodes: u32) -> Schedule {
+    let half = nodes / 2;
+    let groups = Scopes {
+        parents: &[NONE, 0],
+        starts: &[0, 0],
+        ends: &[nodes + 1, half],
+        joins: Some(&[NONE, half]),
+        limits: Some(&[nodes, half]),
+    };
+    let lanes: Vec<_> = (0..=nodes).map(|node| if node == half { 2 } else { 0 }).collect();
+    let dag = Dag::new(lanes.len(), &[], &[], None).expect("a graph");
+    let layout = Layout::new(Arc::new(dag), Some(&lanes), None, Some(groups)).expect("a layout");
+    let mut run = Schedule::new(Arc::new(layout), 0);
+    assert_eq!(run.get_ready(Lane::Loop).len(), nodes as usize);
+    run
+}
+
+#[test]
+fn a_hundred_thousand_are_cancelled_one_by_one() {
+    let mut run = crowd(100_000);
+
+    for node in run.cancel_all() {
+        run.cancel(node).expect("it runs");
+    }
+
+    assert_eq!((run.is_active(), run.running(), run.outcome()), (false, 0, State::Cancelled));
+}
+
+#[test]
+fn a_hundred_thousand_bodies_outlive_their_nodes() {
+    let mut run = crowd(100_000);
+    let nodes = run.cancel_all();
+    for &node in &nodes {
+        run.hold(node).expect("it runs");
+        run.cancel(node).expect("it runs");
+    }
+    assert_eq!((run.is_active(), run.running()), (false, 100_000));
+
+    for node in nodes {
+        run.let_go(node).expect("it is held");
+    }
+
+    assert_eq!(run.running(), 0);
+}
+
+#[test]
+fn a_hundred_thousand_guards_around_each_other() {
+    let depth = 100_000;
+    let mut run = Nest { depth, limit: 0 }.run();
+    (0..depth).for_each(|scope| run.guard(scope).expect("it is open"));
+    run.cancel_all();
+
+    for scope in (0..depth).rev() {
+        assert_eq!(run.settling(), [(scope, State::Cancelled)]);
+        assert_eq!(run.settle(scope), Ok(scope > 0));
+    }
+
+    assert_eq!((run.is_active(), run.outcome()), (false, State::Cancelled));
+}
+
+#[test]
+fn a_hundred_thousand_guards_beside_each_other() {
+    let count = 100_000;
+    let column = |of: fn(u32) -> u32| std::iter::once(0).chain((0..count).map(of));
+    let parents: Vec<_> = std::iter::once(NONE).chain((0..count).map(|_| 0)).collect();
+    let mut ends: Vec<_> = column(|at| 2 * at + 1).collect();
+    ends[0] = 2 * count;
+    let mut joins: Vec<_> = column(|at| 2 * at + 1).collect();
+    joins[0] = NONE;
+    let starts: Vec<_> = column(|at| 2 * at).collect();
+    let lanes: Vec<_> = (0..2 * count).map(|node| (node % 2 * 2) as u8).collect();
+    let groups = Scopes {
+        parents: &parents,
+        starts: &starts,
+        ends: &ends,
+        joins: Some(&joins),
+        limits: None,
+    };
+    let dag = Dag::new(lanes.len(), &[], &[], None).expect("a graph");
+    let layout = Layout::new(Arc::new(dag), Some(&lanes), None, Some(groups)).expect("a layout");
+    let mut run = Schedule::new(Arc::new(layout), 0);
+    (1..=count).for_each(|scope| run.guard(scope).expect("it is open"));
+
+    run.cancel_all();
+    let settling = run.settling();
+    assert_eq!(settling.len(), count as usize);
+    for (scope, _) in settling {
+        assert_eq!(run.settle(scope), Ok(false));
+    }
+
+    assert!(!run.is_active());
+}

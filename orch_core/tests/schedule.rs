@@ -499,7 +499,285 @@ fn a_group_without_an_exit_settles_into_its_parent() {
     assert_eq!(run.scope_outcome(2), Ok(State::Failed));
 }
 
+// -- guards -------------------------------------------------------------------------------------
+
+#[test]
+fn a_guarded_group_settles_when_it_is_told_to() {
+    let mut run = pair();
+    run.guard(1).expect("it is open");
+    take_all(&mut run);
+    assert_eq!(run.done(0), Ok(false));
+
+    assert_eq!(run.done_take(1, Lane::Loop), Ok(Next::React));
+
+    assert_eq!(run.settling(), [(1, State::Succeeded)]);
+    assert_eq!((run.settling(), run.take(Lane::Loop)), (vec![], Next::Idle), "told once");
+    assert_eq!((run.state(2), run.scope_outcome(1)), (Ok(State::Pending), Ok(State::Running)));
+    run.compensate(0).expect("it succeeded");
+    assert_eq!(run.settle(1), Ok(false));
+    assert_eq!((run.state(2), run.take(Lane::Loop)), (Ok(State::Succeeded), Next::Node(3)));
+}
+
+#[test]
+fn a_guarded_group_that_failed_is_a_failure_once_it_is_settled() {
+    let mut run = pair();
+    run.guard(1).expect("it is open");
+    take_all(&mut run);
+    run.fail(1).expect("it runs");
+    run.cancel(0).expect("it runs");
+
+    assert_eq!(drain_all(&mut run), [1]);
+    assert_eq!(run.settling(), [(1, State::Failed)]);
+
+    assert_eq!(run.settle(1), Ok(true));
+    assert_eq!(drain_all(&mut run), [2]);
+    assert_eq!(last_word(&run, 3), (SKIPPED, 1, 1));
+}
+
+#[test]
+fn a_run_is_not_over_before_its_guards() {
+    // 0 in a group without an exit
+    let scopes = [[NONE, 0, 1, NONE, 0], [0, 0, 1, NONE, 0]];
+    let mut run = Plan { nodes: 1, scopes: &scopes, ..Plan::default() }.run();
+    run.guard(0).expect("it is open");
+    run.guard(1).expect("it is open");
+    run.take(Lane::Loop);
+    run.fail(0).expect("it runs");
+    drain_all(&mut run);
+
+    assert_eq!(run.settling(), [(1, State::Failed)]);
+    assert_eq!((run.is_active(), run.outcome()), (true, State::Running));
+    assert_eq!(run.settle(1), Ok(true));
+    assert_eq!(run.settling(), [(0, State::Failed)], "the outer one after the inner one");
+    assert_eq!(run.cancel_all(), NOTHING);
+    assert_eq!((run.is_active(), run.outcome()), (true, State::Running));
+    assert_eq!(run.settle(0), Ok(false));
+    assert_eq!((run.is_active(), run.outcome()), (false, State::Cancelled));
+}
+
+#[test]
+fn an_aborted_group_waits_for_the_guard_of_one_inside_it() {
+    // 0 in a group with exit 1 in a group with exit 2
+    let scopes = [[NONE, 0, 3, NONE, 0], [0, 0, 2, 2, 0], [1, 0, 1, 1, 0]];
+    let mut run =
+        Plan { nodes: 3, lanes: Some(&[0, 2, 2]), scopes: &scopes, ..Plan::default() }.run();
+    run.guard(2).expect("it is open");
+
+    assert_eq!(run.abort(1, NONE), Ok(vec![]));
+
+    assert_eq!(states(&run), [State::Skipped, State::Pending, State::Pending]);
+    assert_eq!(run.settling(), [(2, State::Skipped)]);
+    assert_eq!(run.abort(1, NONE), Ok(vec![]), "the guard is not to be passed by");
+    assert_eq!(run.cancel_all(), NOTHING);
+    assert_eq!(run.state(1), Ok(State::Pending));
+    assert_eq!(run.settle(2), Ok(false));
+    assert_eq!(states(&run), [State::Skipped; 3]);
+}
+
+#[test]
+fn a_settled_group_may_still_wait_for_what_comes_before_its_exit() {
+    // 0 in a group with exit 1, which comes after 2
+    let scopes = [[NONE, 0, 3, NONE, 0], [0, 0, 1, 1, 0]];
+    let mut run = Plan {
+        nodes: 3,
+        order: &[(2, 1)],
+        lanes: Some(&[0, 2, 0]),
+        scopes: &scopes,
+        ..Plan::default()
+    }
+    .run();
+    run.guard(1).expect("it is open");
+    take_all(&mut run);
+    run.done(0).expect("it runs");
+
+    assert_eq!(run.settle(1), Ok(false), "nobody need have asked");
+
+    assert_eq!((run.settling(), run.state(1)), (vec![], Ok(State::Pending)));
+    run.done(2).expect("it runs");
+    assert_eq!(run.outcome(), State::Succeeded);
+}
+
+#[test]
+fn a_run_is_not_paused_while_a_guard_is_awaited() {
+    // 0 in a group with exit 1, and 2, in a group with exit 3
+    let scopes = [[NONE, 0, 4, NONE, 0], [0, 0, 3, 3, 0], [1, 0, 1, 1, 0]];
+    let mut run =
+        Plan { nodes: 4, lanes: Some(&[0, 2, 0, 2]), scopes: &scopes, ..Plan::default() }.run();
+    run.guard(2).expect("it is open");
+    take_all(&mut run);
+    run.pause(2).expect("it runs");
+    run.done(0).expect("it runs");
+    run.settling();
+
+    assert_eq!((run.outcome(), run.scope_outcome(1)), (State::Running, Ok(State::Running)));
+    run.settle(2).expect("it waits");
+    assert_eq!((run.outcome(), run.scope_outcome(1)), (State::Paused, Ok(State::Paused)));
+}
+
+#[test]
+fn guards_are_refused_where_they_make_no_sense() {
+    let mut run = pair();
+    let text = |refused: Refusal| refused.to_string();
+
+    assert_eq!(text(run.guard(2).unwrap_err()), "no scope 2: there are 2");
+    let lacks = "scope 1 has no guard that could let it settle";
+    assert_eq!(text(run.settle(1).unwrap_err()), lacks);
+    run.guard(1).expect("it is open");
+    assert_eq!(text(run.guard(1).unwrap_err()), "scope 1 is guarded already");
+    assert_eq!(text(run.settle(1).unwrap_err()), "scope 1 has members that are not settled");
+    run.cancel_all();
+    run.settle(1).expect("it waits");
+    assert_eq!(text(run.guard(1).unwrap_err()), "scope 1 has nothing open to wait for");
+    assert_eq!(text(run.settle(1).unwrap_err()), lacks);
+}
+
+#[test]
+fn a_scope_that_fails_by_itself_has_its_exit_to_blame() {
+    let mut run = pair();
+    run.take(Lane::Loop);
+
+    assert_eq!(run.fail_scope(1), Ok(Some(vec![0])));
+
+    assert_eq!(last_word(&run, 1), (SKIPPED, 2, 2));
+    assert_eq!(run.fail_scope(1), Ok(Some(vec![0])), "once more is no more");
+    assert_eq!(run.cancel(0), Ok(true));
+    assert_eq!(run.drain().failed, [2]);
+    assert_eq!(run.fail_scope(1), Ok(None));
+    drain_all(&mut run);
+    assert_eq!((run.state(2), last_word(&run, 3)), (Ok(State::Failed), (SKIPPED, 1, 2)));
+}
+
+#[test]
+fn of_two_failures_of_a_scope_the_first_is_to_blame() {
+    let mut run = pair();
+    take_all(&mut run);
+    run.fail(0).expect("it runs");
+    drain_all(&mut run);
+
+    assert_eq!(run.fail_scope(1), Ok(Some(vec![1])));
+
+    run.cancel(1).expect("it runs");
+    assert_eq!(drain_all(&mut run), [2]);
+    assert_eq!(last_word(&run, 3), (SKIPPED, 1, 0));
+}
+
+#[test]
+fn a_scope_inside_one_that_failed_may_fail_as_well() {
+    // 0 in a group with exit 1 in a group with exit 2
+    let scopes = [[NONE, 0, 3, NONE, 0], [0, 0, 2, 2, 0], [1, 0, 1, 1, 0]];
+    let mut run =
+        Plan { nodes: 3, lanes: Some(&[0, 2, 2]), scopes: &scopes, ..Plan::default() }.run();
+    take_all(&mut run);
+    assert_eq!(run.fail_scope(1), Ok(Some(vec![0])));
+
+    assert_eq!(run.fail_scope(2), Ok(Some(vec![0])));
+
+    run.done(0).expect("it runs");
+    assert_eq!(drain_all(&mut run), [1, 2]);
+    assert_eq!(states(&run), [State::Succeeded, State::Failed, State::Failed]);
+}
+
+#[test]
+fn a_run_may_fail_by_itself_with_nobody_to_blame() {
+    let mut run = Plan { nodes: 2, data: &[(0, 1)], ..Plan::default() }.run();
+    run.guard(0).expect("it is open");
+    run.take(Lane::Loop);
+
+    assert_eq!(run.fail_scope(0), Ok(Some(vec![0])));
+
+    assert_eq!(last_word(&run, 1), (SKIPPED, 2, NONE));
+    run.done(0).expect("it runs");
+    assert_eq!(run.settling(), [(0, State::Failed)]);
+    assert_eq!(run.fail_scope(0), Ok(None), "it is too late");
+    run.settle(0).expect("it waits");
+    assert_eq!(run.outcome(), State::Failed);
+}
+
 // -- limits -------------------------------------------------------------------------------------
+
+#[test]
+fn a_held_node_keeps_its_slots_until_its_body_has_ended() {
+    // 0 and 1 in a group with one slot and exit 2, and 3, in a run with two
+    let scopes = [[NONE, 0, 4, NONE, 2], [0, 0, 2, 2, 1]];
+    let mut run =
+        Plan { nodes: 4, lanes: Some(&[0, 0, 2, 0]), scopes: &scopes, ..Plan::default() }.run();
+    assert_eq!(take_all(&mut run), [0, 3]);
+    run.hold(0).expect("it runs");
+    run.hold(3).expect("it runs");
+
+    assert_eq!(run.done_take(0, Lane::Loop), Ok(Next::Idle));
+    assert_eq!(run.done_take(3, Lane::Loop), Ok(Next::Idle));
+
+    assert_eq!((run.running(), run.ready(Lane::Loop)), (2, 0));
+    run.let_go(3).expect("it is held");
+    assert_eq!((run.running(), run.take(Lane::Loop)), (1, Next::Idle));
+    run.let_go(0).expect("it is held");
+    assert_eq!((run.running(), run.take(Lane::Loop)), (0, Next::Node(1)));
+}
+
+#[test]
+fn a_held_node_is_not_tried_again_before_its_body_has_ended() {
+    let mut run = Plan { nodes: 2, limit: 1, ..Plan::default() }.run();
+    run.take(Lane::Loop);
+    run.hold(0).expect("it runs");
+    run.retry(0).expect("it runs");
+
+    let early = "requeue(0): the body of node 0 has not ended, let it go first";
+    assert_eq!(run.requeue(0).unwrap_err().to_string(), early);
+    assert_eq!(run.take(Lane::Loop), Next::Idle);
+    run.let_go(0).expect("it is held");
+    run.requeue(0).expect("it may");
+    assert_eq!(take_all(&mut run), [0]);
+    run.hold(0).expect("it runs again");
+    run.let_go(0).expect("it is held");
+    assert_eq!(run.done_take(0, Lane::Loop), Ok(Next::Node(1)), "the slot was given back once");
+}
+
+#[test]
+fn a_run_does_not_wait_for_bodies() {
+    let mut run = Plan { nodes: 1, ..Plan::default() }.run();
+    run.take(Lane::Loop);
+    run.hold(0).expect("it runs");
+    run.retry(0).expect("it runs");
+    assert_eq!(run.cancel_all(), [0]);
+    run.cancel(0).expect("it is open");
+
+    assert_eq!((run.is_active(), run.outcome(), run.running()), (false, State::Cancelled, 1));
+    run.let_go(0).expect("it is held");
+    assert_eq!(run.running(), 0);
+}
+
+#[test]
+fn a_run_is_not_paused_while_a_body_lasts() {
+    // 0 and 1 in a group with exit 2
+    let scopes = [[NONE, 0, 3, NONE, 0], [0, 0, 2, 2, 0]];
+    let mut run =
+        Plan { nodes: 3, lanes: Some(&[0, 0, 2]), scopes: &scopes, ..Plan::default() }.run();
+    take_all(&mut run);
+    run.pause(1).expect("it runs");
+    run.hold(0).expect("it runs");
+    run.done(0).expect("it runs");
+
+    assert_eq!((run.outcome(), run.scope_outcome(1)), (State::Running, Ok(State::Running)));
+    run.let_go(0).expect("it is held");
+    assert_eq!((run.outcome(), run.scope_outcome(1)), (State::Paused, Ok(State::Paused)));
+}
+
+#[test]
+fn only_a_running_node_is_held_and_only_once() {
+    let mut run = Plan { nodes: 2, lanes: Some(&[0, 2]), ..Plan::default() }.run();
+    let text = |refused: Refusal| refused.to_string();
+
+    assert_eq!(text(run.hold(0).unwrap_err()), "hold(0): node 0 is PENDING, not RUNNING");
+    assert_eq!(text(run.let_go(0).unwrap_err()), "let_go(0): node 0 is not held");
+    assert_eq!(
+        text(run.let_go(1).unwrap_err()),
+        "let_go(1): node 1 is a join, it settles by itself"
+    );
+    run.take(Lane::Loop);
+    run.hold(0).expect("it runs");
+    assert_eq!(text(run.hold(0).unwrap_err()), "hold(0): node 0 is held already");
+}
 
 #[test]
 fn the_limit_of_a_group_does_not_hold_up_others() {

@@ -217,7 +217,7 @@ class Schedule:
     IDLE: Final = -1
     """`take` has nothing: no node of the lane is ready, or no slot is free."""
     REACT: Final = -2
-    """`drain` has something, or something to tell, and nothing is taken before it was called until it gave nothing."""
+    """There is news: nothing is taken before `drain` was called until it gave nothing, and `settling` was called."""
     BREATHE: Final = -3
     """The event loop has taken 1024 nodes, or taken nodes for a millisecond, since `breathe`."""
 
@@ -259,7 +259,7 @@ class Schedule:
         """RUNNING or PAUSED -> SUCCEEDED.
 
         Returns:
-            `REACT` if `drain` has something, else 0; likewise for the other ends.
+            `REACT` if `drain` or `settling` has something, else 0; likewise for the other ends.
         """
 
     def fail(self, node: int) -> int:
@@ -322,13 +322,56 @@ class Schedule:
             retained, have succeeded, and whose data successors are all settled.
         """
 
+    # -- groups that are waited for, and bodies that last --------------------------------------------------------------
+
+    def guard(self, scope: int) -> None:
+        """Have a scope wait for `settle` when all in it is settled. Its exit join and the run wait with it.
+
+        ValueError if it is guarded already or nothing in it is open, as in a group without steps.
+
+        >>> run = Schedule(Layout(Dag(1, array("I"), array("I"))))
+        >>> run.guard(0)
+        >>> run.take(), run.done(0), run.is_active(), run.settling()
+        (0, -2, True, [(0, 4)])
+        >>> run.settle(0), run.is_active()
+        (0, False)
+        """
+
+    def settling(self) -> list[tuple[int, int]]:
+        """Return the guarded scopes in which since the last call the last member was settled, in that order.
+
+        With each the number of the worst state in it: SUCCEEDED, SKIPPED, CANCELLED or FAILED. Failures among the
+        members may still be unanswered: `drain` first. `take` answers `REACT` until this was called.
+        """
+
+    def settle(self, scope: int) -> int:
+        """Let a guarded scope settle, if nothing else in it is open; `REACT` if there is news, else 0."""
+
+    def fail_scope(self, scope: int) -> list[int] | None:
+        """Fail a scope by itself: it will end as FAILED, and what is PENDING in it is skipped, as by `abort`.
+
+        The cause is its exit join (or `0xFFFFFFFF`), for those skipped and, unless a member failed before, for the end.
+
+        Returns:
+            The tasks in it that are RUNNING, RETRYING or PAUSED, ascending; None if nothing but a guard was open in it.
+        """
+
+    def hold(self, node: int) -> None:
+        """Keep the slots of a RUNNING node when it leaves that state, until `let_go`: its body has not ended.
+
+        The run may be settled before. In the meantime the node counts as `running`.
+        """
+
+    def let_go(self, node: int) -> None:
+        """Give back what a held node has kept. Only then a RETRYING or PAUSED one may be queued again."""
+
     # -- questions -----------------------------------------------------------------------------------------------------
 
     def running(self) -> int:
-        """Return how many nodes are RUNNING."""
+        """Return how many nodes are RUNNING, or are held."""
 
     def is_active(self) -> bool:
-        """Return whether some node is not settled."""
+        """Return whether some node or some guarded scope is not settled."""
 
     def state(self, node: int) -> int:
         """Return the number of the state of a node."""
@@ -339,8 +382,9 @@ class Schedule:
     def outcome(self) -> int:
         """Return the number of the state of the run.
 
-        RUNNING while it is active, but PAUSED if nothing runs or is ready, no failure is unanswered, and some node is
-        PAUSED. Then CANCELLED if `cancel_all` ended it, FAILED or CANCELLED if a node of scope 0 was, else SUCCEEDED.
+        RUNNING while it is active, but PAUSED if some node is PAUSED, nothing runs, is held or is ready, no failure is
+        unanswered and no guard awaited. Then CANCELLED if `cancel_all` ended it, FAILED or CANCELLED if a node of
+        scope 0 was, else SUCCEEDED.
         """
 
     def scope_outcome(self, scope: int) -> int:

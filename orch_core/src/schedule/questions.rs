@@ -4,19 +4,20 @@
 
 use std::ops::Range;
 
-use super::Schedule;
+use super::{Schedule, Tally};
 use crate::journal::Entry;
 use crate::layout::Lane;
+use crate::scope::Scope;
 use crate::state::{Cell, NONE, Refusal, State};
 
 impl Schedule {
-    /// How many nodes run.
+    /// How many nodes run, or are [held](Self::hold) because their bodies do.
     #[must_use]
     pub fn running(&self) -> u32 {
         self.running
     }
 
-    /// Whether some node is not settled.
+    /// Whether some node or some guarded scope is not settled.
     #[must_use]
     pub fn is_active(&self) -> bool {
         self.unsettled > 0
@@ -39,7 +40,8 @@ impl Schedule {
     }
 
     /// How the run stands: RUNNING while it is active, but PAUSED if nothing happens until somebody
-    /// resumes a node, and no failure is unanswered; then FAILED, CANCELLED or SUCCEEDED.
+    /// resumes a node, no failure is unanswered and no guard awaited; then FAILED, CANCELLED or
+    /// SUCCEEDED.
     #[must_use]
     pub fn outcome(&self) -> State {
         let is_busy = self.running + self.retrying > 0 || self.is_anything_due();
@@ -53,7 +55,9 @@ impl Schedule {
     }
 
     fn is_anything_due(&self) -> bool {
-        self.has_failures() || self.ready.live(Lane::Loop) + self.ready.live(Lane::Thread) > 0
+        self.waiting > 0
+            || self.has_failures()
+            || self.ready.live(Lane::Loop) + self.ready.live(Lane::Thread) > 0
     }
 
     /// How a group stands: as [`outcome`](Self::outcome), and SKIPPED if that is the worst in it.
@@ -70,18 +74,23 @@ impl Schedule {
             _ if scope == 0 => self.outcome(),
             NONE if tally.open == 0 => tally.worst.state,
             join if join != NONE && self.nodes.state(join).is_settled() => self.nodes.state(join),
-            _ if self.is_stuck(shape.start..shape.end) => State::Paused,
+            _ if self.is_stuck(scope) => State::Paused,
             _ => State::Running,
         })
     }
 
-    /// Whether some node of the range is PAUSED and none runs, is ready or may become so by a failure.
-    fn is_stuck(&self, range: Range<u32>) -> bool {
-        if self.has_failures() {
+    /// Whether some node of the scope is PAUSED and none runs, is ready or may become so by what
+    /// somebody owes an answer to.
+    fn is_stuck(&self, scope: u32) -> bool {
+        let Scope { start, end, after, .. } = *self.layout.scope(scope);
+        if self.has_failures() || self.waits_for_guard(scope..after) {
+            return false;
+        }
+        if self.held.range(start..end).next().is_some() {
             return false;
         }
         let mut paused = 0;
-        for cell in range.map(|node| self.nodes.cell(node)) {
+        for cell in (start..end).map(|node| self.nodes.cell(node)) {
             match cell.state() {
                 _ if cell.is_queued() || cell.is_parked() => return false,
                 State::Running | State::Retrying => return false,
@@ -90,6 +99,11 @@ impl Schedule {
             }
         }
         paused > 0
+    }
+
+    fn waits_for_guard(&self, scopes: Range<u32>) -> bool {
+        let tallies = &self.tallies[scopes.start as usize..scopes.end as usize];
+        self.waiting > 0 && tallies.iter().any(Tally::is_waiting)
     }
 
     /// Nanoseconds since the schedule was made, or the time that was set.

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use naive::Naive;
 use plan::{Plan, any_plan};
 
-const VERBS: [Verb; 9] = [
+const VERBS: [Verb; 11] = [
     Verb::Done,
     Verb::Fail,
     Verb::Cancel,
@@ -19,6 +19,8 @@ const VERBS: [Verb; 9] = [
     Verb::Resume,
     Verb::Restore,
     Verb::Compensate,
+    Verb::Hold,
+    Verb::LetGo,
 ];
 
 /// One call. Numbers are dice: they choose among what there is.
@@ -32,6 +34,11 @@ enum Call {
     DoneTake(usize, Lane),
     Abort(usize, u32),
     CancelAll,
+    Guard(usize),
+    Settling,
+    /// A scope for which it is legal, if there is one and the flag says so, or any, or none.
+    Settle(bool, usize),
+    FailScope(usize),
     Drain,
     /// Drains until nothing is left; whoever fails has its group aborted, or not.
     React(bool),
@@ -49,23 +56,29 @@ fn any_call() -> impl Strategy<Value = Call> {
         3 => (verb(), 0_u32..20).prop_map(|(verb, node)| Call::Any(verb, node)),
         3 => (any::<usize>(), lane()).prop_map(|(dice, lane)| Call::DoneTake(dice, lane)),
         1 => (any::<usize>(), any::<u32>()).prop_map(|(scope, cause)| Call::Abort(scope, cause)),
+        1 => any::<usize>().prop_map(Call::Guard),
+        2 => Just(Call::Settling),
+        3 => (prop::bool::weighted(0.8), any::<usize>())
+            .prop_map(|(legal, scope)| Call::Settle(legal, scope)),
+        1 => any::<usize>().prop_map(Call::FailScope),
         6 => Just(Call::Drain),
         2 => any::<bool>().prop_map(Call::React),
         1 => Just(Call::Breathe),
     ]
 }
 
-/// Any number of calls, and perhaps somebody ends it all in the midst.
+/// Any number of calls, perhaps some guards before, and perhaps somebody ends it all in the midst.
 fn any_calls() -> impl Strategy<Value = Vec<Call>> {
-    (prop::collection::vec(any_call(), 0..80), prop::option::weighted(0.3, 0_usize..80)).prop_map(
-        |(mut calls, end)| {
-            let end = end.filter(|end| *end <= calls.len());
-            if let Some(end) = end {
-                calls.insert(end, Call::CancelAll);
-            }
-            calls
-        },
-    )
+    let guards = prop::collection::vec(any::<usize>().prop_map(Call::Guard), 0..5);
+    let calls = prop::collection::vec(any_call(), 0..80);
+    let end = prop::option::weighted(0.3, 0_usize..80);
+    (guards, calls, end).prop_map(|(mut calls, others, end)| {
+        calls.extend(others);
+        if let Some(end) = end.filter(|end| *end <= calls.len()) {
+            calls.insert(end, Call::CancelAll);
+        }
+        calls
+    })
 }
 
 /// Both runs, kept in step.
@@ -98,6 +111,10 @@ impl Pair {
             Call::Any(verb, node) => self.verb(verb, node),
             Call::DoneTake(dice, lane) => self.done_take(dice, lane),
             Call::Abort(scope, cause) => self.abort(scope, cause),
+            Call::Guard(scope) => self.guard(scope),
+            Call::Settling => self.settling(),
+            Call::Settle(legal, dice) => self.settle(legal, dice),
+            Call::FailScope(scope) => self.fail_scope(scope),
             Call::CancelAll => assert_eq!(self.naive.cancel_all(), self.real.cancel_all()),
             Call::Drain => drop(self.drain()),
             Call::React(aborts) => self.react(aborts),
@@ -142,9 +159,7 @@ impl Pair {
             let news = say(&mut self.real, verb, node).expect("legal");
             assert!(news.is_none_or(|news| news == self.naive.has_news()));
         } else {
-            let before = format!("{:?}", self.real);
-            assert!(say(&mut self.real, verb, node).is_err());
-            assert_eq!(before, format!("{:?}", self.real), "a refused call changes nothing");
+            self.refused(|real| say(real, verb, node));
         }
     }
 
@@ -160,9 +175,55 @@ impl Pair {
         }
     }
 
+    /// A call that is expected to be refused.
+    fn refused<T>(&mut self, call: impl FnOnce(&mut Schedule) -> Result<T, Refusal>) {
+        let before = format!("{:?}", self.real);
+        assert!(call(&mut self.real).is_err());
+        assert_eq!(before, format!("{:?}", self.real), "a refused call changes nothing");
+    }
+
+    fn guard(&mut self, dice: usize) {
+        let scope = dice % (self.naive.plan.scopes.len() + 1);
+        if scope < self.naive.plan.scopes.len() && self.naive.may_guard(scope) {
+            self.naive.guard(scope);
+            assert_eq!(Ok(()), self.real.guard(scope as u32));
+        } else {
+            self.refused(|real| real.guard(scope as u32));
+        }
+    }
+
+    fn settling(&mut self) {
+        assert_eq!(self.naive.settling(), self.real.settling());
+    }
+
+    fn settle(&mut self, legal: bool, dice: usize) {
+        let waiting = self.naive.waiting();
+        let scope = if legal && !waiting.is_empty() {
+            waiting[dice % waiting.len()]
+        } else {
+            dice % (self.naive.plan.scopes.len() + 1)
+        };
+        if waiting.contains(&scope) {
+            self.naive.settle(scope);
+            assert_eq!(Ok(self.naive.has_news()), self.real.settle(scope as u32));
+        } else {
+            self.refused(|real| real.settle(scope as u32));
+        }
+    }
+
+    fn fail_scope(&mut self, dice: usize) {
+        let scope = dice % (self.naive.plan.scopes.len() + 1);
+        if scope == self.naive.plan.scopes.len() {
+            self.refused(|real| real.fail_scope(scope as u32));
+        } else {
+            assert_eq!(Ok(self.naive.fail_scope(scope)), self.real.fail_scope(scope as u32));
+        }
+    }
+
     /// What callers do: drain until there is nothing, and answer every failure in between.
     fn react(&mut self, aborts: bool) {
         while self.naive.has_news() {
+            self.settling();
             for node in self.drain().into_iter().filter(|_| aborts) {
                 self.abort(self.naive.plan.around(node)[0], node);
             }
@@ -181,7 +242,7 @@ impl Pair {
     fn compare(&self) {
         let Self { real, naive } = self;
         assert_eq!(naive.states, real.states().collect::<Vec<_>>());
-        assert_eq!(naive.in_state(State::Running).len() as u32, real.running());
+        assert_eq!(naive.busy().len() as u32, real.running());
         assert_eq!(naive.is_active(), real.is_active());
         assert_eq!(naive.outcome(), real.outcome());
         for scope in 0..naive.plan.scopes.len() {
@@ -203,11 +264,23 @@ impl Pair {
         );
     }
 
+    /// What changes when anything does.
+    fn standing(&self) -> (usize, Vec<State>, usize, usize) {
+        let Naive { states, guarded, held, .. } = &self.naive;
+        (self.real.len(), states.clone(), guarded.len(), held.len())
+    }
+
     /// Plays fair until the end: everything is taken, everything ends well.
     fn finish(&mut self) {
-        while self.real.is_active() {
-            let before = (self.real.len(), self.naive.states.clone());
+        while self.real.is_active() || !self.naive.held.is_empty() {
+            let before = self.standing();
             self.react(false);
+            for scope in self.naive.waiting() {
+                self.settle(true, scope);
+            }
+            for node in self.naive.held.clone() {
+                self.verb(Verb::LetGo, node);
+            }
             self.take(Lane::Loop);
             self.take(Lane::Thread);
             let open = [
@@ -223,7 +296,7 @@ impl Pair {
                 }
             }
             self.compare();
-            let has_moved = before != (self.real.len(), self.naive.states.clone());
+            let has_moved = before != self.standing();
             let has_queue = self.real.ready(Lane::Loop) + self.real.ready(Lane::Thread) > 0;
             let goes_on = has_moved || has_queue || self.naive.has_news();
             assert!(goes_on, "stuck: {:?}", self.naive);
@@ -242,6 +315,8 @@ fn say(run: &mut Schedule, verb: Verb, node: u32) -> Result<Option<bool>, Refusa
         Verb::Requeue => run.requeue(node).map(|()| None),
         Verb::Pause => run.pause(node).map(|()| None),
         Verb::Resume => run.resume(node).map(|()| None),
+        Verb::Hold => run.hold(node).map(|()| None),
+        Verb::LetGo => run.let_go(node).map(|()| None),
     }
 }
 

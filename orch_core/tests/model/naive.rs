@@ -34,12 +34,19 @@ pub(crate) struct Naive {
     left: Vec<Vec<(Member, End)>>,
     already_released: HashSet<u32>,
     due: VecDeque<u32>,
+    pub(crate) guarded: HashSet<usize>,
+    /// Scopes that only their guard keeps open, and nobody has been told, in order of becoming so.
+    settling: Vec<usize>,
+    /// Nodes whose bodies last, whatever becomes of the nodes.
+    pub(crate) held: Vec<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Member {
     Task(u32),
     Scope(usize),
+    /// Not a member: the scope failed by itself.
+    Itself,
 }
 
 impl Naive {
@@ -58,6 +65,9 @@ impl Naive {
             left: vec![Vec::new(); plan.scopes.len()],
             already_released: HashSet::new(),
             due: VecDeque::new(),
+            guarded: HashSet::new(),
+            settling: Vec::new(),
+            held: Vec::new(),
             plan,
         };
         let is_root = |node: &u32| run.is_free(*node) && run.plan.exit_of(*node).is_none();
@@ -85,36 +95,40 @@ impl Naive {
     }
 
     pub(crate) fn is_active(&self) -> bool {
-        self.states.iter().any(|state| !state.is_settled())
+        self.states.iter().any(|state| !state.is_settled()) || !self.guarded.is_empty()
     }
 
     pub(crate) fn has_news(&self) -> bool {
-        self.has_failures() || !self.released.is_empty()
+        self.has_failures() || !self.released.is_empty() || !self.settling.is_empty()
     }
 
     fn has_failures(&self) -> bool {
         !self.failed.is_empty() || !self.answered.is_empty()
     }
 
-    fn running_in(&self, scope: usize) -> u32 {
+    /// Those that have a slot: they run, or their bodies do.
+    pub(crate) fn busy(&self) -> Vec<u32> {
+        let is_busy = |node: &u32| self.state(*node) == State::Running || self.held.contains(node);
+        self.plan.nodes().filter(is_busy).collect()
+    }
+
+    fn busy_in(&self, scope: usize) -> u32 {
         let scope = self.plan.scopes[scope];
-        self.in_state(State::Running).iter().filter(|node| scope.covers(**node)).count() as u32
+        self.busy().iter().filter(|node| scope.covers(**node)).count() as u32
     }
 
     pub(crate) fn limits_hold(&self) -> bool {
         let holds = |used: u32, limit: u32| limit == 0 || used <= limit;
         let scopes = self.plan.scopes.iter().enumerate();
-        holds(self.in_state(State::Running).len() as u32, self.plan.limit) && { scopes }
-            .all(|(at, scope)| holds(self.running_in(at), scope.limit))
+        holds(self.busy().len() as u32, self.plan.limit) && { scopes }
+            .all(|(at, scope)| holds(self.busy_in(at), scope.limit))
     }
 
     fn may_start(&self, node: u32) -> bool {
         let has_slot = |used: u32, limit: u32| limit == 0 || used < limit;
-        has_slot(self.in_state(State::Running).len() as u32, self.plan.limit) && {
-            self.plan.around(node)
-        }
-        .into_iter()
-        .all(|scope| has_slot(self.running_in(scope), self.plan.scopes[scope].limit))
+        has_slot(self.busy().len() as u32, self.plan.limit) && { self.plan.around(node) }
+            .into_iter()
+            .all(|scope| has_slot(self.busy_in(scope), self.plan.scopes[scope].limit))
     }
 
     /// The node that a lane should get: the first, or with limits the one with the most behind it.
@@ -153,8 +167,9 @@ impl Naive {
     pub(crate) fn outcome(&self) -> State {
         let is_busy = self.has_failures()
             || !self.ready.is_empty()
-            || !self.in_state(State::Running).is_empty()
-            || !self.in_state(State::Retrying).is_empty();
+            || !self.busy().is_empty()
+            || !self.in_state(State::Retrying).is_empty()
+            || !self.waiting().is_empty();
         let is_paused = !self.in_state(State::Paused).is_empty();
         match (self.is_active(), is_busy, self.worst(0).0) {
             (true, false, _) if is_paused => State::Paused,
@@ -170,8 +185,9 @@ impl Naive {
         let own = |nodes: Vec<u32>| nodes.into_iter().any(|node| shape.covers(node));
         let is_busy = self.has_failures()
             || own(self.ready.clone())
-            || own(self.in_state(State::Running))
-            || own(self.in_state(State::Retrying));
+            || own(self.busy())
+            || own(self.in_state(State::Retrying))
+            || self.waiting().into_iter().any(|inner| self.plan.is_inside(inner, scope));
         let is_over = match shape.join {
             NONE => self.is_closed(scope),
             join => self.state(join).is_settled(),
@@ -192,15 +208,28 @@ impl Naive {
     }
 
     fn is_closed(&self, scope: usize) -> bool {
+        self.is_empty(scope) && !self.guarded.contains(&scope)
+    }
+
+    /// Whether every member has left.
+    fn is_empty(&self, scope: usize) -> bool {
         let (tasks, scopes) = self.plan.members(scope);
-        self.left[scope].len() == tasks.len() + scopes.len()
+        let left = self.left[scope].iter().filter(|(member, _)| *member != Member::Itself);
+        left.count() == tasks.len() + scopes.len()
+    }
+
+    /// The scopes that only their guards keep open.
+    pub(crate) fn waiting(&self) -> Vec<usize> {
+        let is_waiting = |scope: &usize| self.guarded.contains(scope) && self.is_empty(*scope);
+        (0..self.plan.scopes.len()).filter(is_waiting).collect()
     }
 
     // -- verbs ----------------------------------------------------------------------------------
 
     pub(crate) fn is_legal(&self, verb: Verb, node: u32) -> bool {
         use State::{Paused, Pending, Retrying, Running, Succeeded};
-        let is_waiting = !self.ready.contains(&node);
+        let is_held = self.held.contains(&node);
+        let is_waiting = !is_held && !self.ready.contains(&node);
         node < self.plan.len()
             && !self.plan.is_join(node)
             && match verb {
@@ -212,6 +241,8 @@ impl Naive {
                 Verb::Resume => self.state(node) == Paused && is_waiting,
                 Verb::Restore => self.state(node) == Pending,
                 Verb::Compensate => self.state(node) == Succeeded,
+                Verb::Hold => self.state(node) == Running && !is_held,
+                Verb::LetGo => is_held,
             }
     }
 
@@ -224,6 +255,8 @@ impl Naive {
             Verb::Pause => self.enter(node, State::Paused),
             Verb::Compensate => self.enter(node, State::Compensated),
             Verb::Requeue | Verb::Resume => self.ready.push(node),
+            Verb::Hold => self.held.push(node),
+            Verb::LetGo => self.held.retain(|held| *held != node),
         }
         self.release();
     }
@@ -250,6 +283,37 @@ impl Naive {
         }
         self.release();
         self.in_flight(|node| shape.covers(node))
+    }
+
+    pub(crate) fn may_guard(&self, scope: usize) -> bool {
+        !self.guarded.contains(&scope) && !self.is_closed(scope)
+    }
+
+    pub(crate) fn guard(&mut self, scope: usize) {
+        self.guarded.insert(scope);
+    }
+
+    pub(crate) fn settling(&mut self) -> Vec<(u32, State)> {
+        let scopes = std::mem::take(&mut self.settling).into_iter();
+        scopes.map(|scope| (scope as u32, self.worst(scope).0)).collect()
+    }
+
+    pub(crate) fn settle(&mut self, scope: usize) {
+        self.guarded.remove(&scope);
+        self.settling.retain(|other| *other != scope);
+        self.scope_closed(scope);
+        self.settle_due();
+        self.release();
+    }
+
+    pub(crate) fn fail_scope(&mut self, scope: usize) -> Option<Vec<u32>> {
+        if self.is_empty(scope) {
+            return None;
+        }
+        let join = self.plan.scopes[scope].join;
+        let end = (State::Failed, Reason::UpstreamFailed, join);
+        self.left[scope].push((Member::Itself, end));
+        Some(self.abort(scope, join))
     }
 
     pub(crate) fn cancel_all(&mut self) -> Vec<u32> {
@@ -380,6 +444,8 @@ impl Naive {
         self.left[scope].push((member, end));
         if self.is_closed(scope) {
             self.scope_closed(scope);
+        } else if self.is_empty(scope) {
+            self.settling.push(scope);
         }
     }
 

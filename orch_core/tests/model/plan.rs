@@ -66,6 +66,12 @@ impl Plan {
         scopes.filter(|scope| self.scopes[*scope].covers(node)).collect()
     }
 
+    /// Whether a scope is another or lies in it.
+    pub(crate) fn is_inside(&self, inner: usize, scope: usize) -> bool {
+        let parent = self.scopes[inner].parent;
+        inner == scope || parent != NONE && self.is_inside(parent as usize, scope)
+    }
+
     /// What a scope waits for: its own tasks, and the scopes directly inside it.
     pub(crate) fn members(&self, scope: usize) -> (Vec<u32>, Vec<usize>) {
         let is_own = |node: &u32| !self.is_join(*node) && self.around(*node)[0] == scope;
