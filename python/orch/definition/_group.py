@@ -11,9 +11,10 @@ from typing import Any, ClassVar, Literal
 
 from attrs import field, frozen
 
+from orch.definition._options import breaker_of, timeout_of
 from orch.definition._task import Step, Task, Workflow, workflow_of
 from orch.errors import DuplicateNameError, combine, expect
-from orch.policies import FailureStrategy, Strategy
+from orch.policies import CircuitBreaker, FailureStrategy, Seconds, Strategy
 
 __all__ = ("Graph", "Group", "Parallel", "Sequence")
 
@@ -26,6 +27,8 @@ class Group(Workflow):
         *steps: Workflows, or callables, of which tasks are made; also one list of them.
         name: What it is called; its kind unless given.
         on_failure: What it does when a step fails: a `FailureStrategy`, its value, or an object with `on_failure`.
+        timeout: Seconds (or a timedelta) it may take from the start of its first task on; over it, the group fails.
+        breaker: A `CircuitBreaker` for which the whole group is one call; to be shared with other groups and tasks.
         limit: How many of the tasks in it, at any depth, may run at a time; None for as many as like.
     """
 
@@ -33,6 +36,8 @@ class Group(Workflow):
 
     steps: tuple[Workflow, ...]
     on_failure: FailureStrategy | Strategy
+    timeout: float | None = field(converter=timeout_of)
+    breaker: CircuitBreaker | None = field(converter=breaker_of)  # a shared object: no part of the value
     limit: int | None = field(validator=lambda _, at, value: expect(at.name, value, int, NoneType, least=1))
 
     def __init__(
@@ -40,10 +45,13 @@ class Group(Workflow):
         *steps: Step | Iterable[Step],
         name: str | None = None,
         on_failure: FailureStrategy | Strategy | str = FailureStrategy.ABORT,
+        timeout: Seconds | None = None,
+        breaker: CircuitBreaker | None = None,
         limit: int | None = None,
     ) -> None:
         strategy = FailureStrategy.coerce(on_failure)
-        self.__attrs_init__(self.kind if name is None else name, self._workflows(steps), strategy, limit)
+        name = self.kind if name is None else name
+        self.__attrs_init__(name, self._workflows(steps), strategy, timeout, breaker, limit)
         if problems := self._problems():
             raise combine(problems)
 
@@ -65,15 +73,19 @@ class Group(Workflow):
     def _problems(self) -> list[DuplicateNameError]:
         return []
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What is to be given to make a group like it of other steps."""
+        return {name: getattr(self, name) for name in ("name", "on_failure", "timeout", "breaker", "limit")}
+
     def _parts(self) -> tuple[list[Any], tuple[Workflow, ...]]:
-        return [self.name, self.limit, self.on_failure, *(step.name for step in self.steps)], self.steps
+        return [self.name, self.limit, self.timeout, self.on_failure, *(step.name for step in self.steps)], self.steps
 
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}, {len(self.steps)} step{'s' if len(self.steps) != 1 else ''}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        make = functools.partial(type(self), name=self.name, on_failure=self.on_failure, limit=self.limit)
-        return make, self.steps
+        return functools.partial(type(self), **self.options), self.steps
 
 
 class Sequence(Group):

@@ -14,10 +14,12 @@ from operator import attrgetter
 from types import FunctionType, MappingProxyType, NoneType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypedDict, TypeVar, Unpack, cast, overload
 
-from attrs import field, frozen
+from attrs import Attribute, field, frozen
 
+from orch.definition._options import breaker_of, limiter_of, retry_of, timeout_of
 from orch.definition._signature import OPAQUE, Signature, home_of, signature_of
 from orch.errors import close_matches, did_you_mean, expect
+from orch.policies import CircuitBreaker, Limiter, Retry, Seconds
 
 __all__ = ("Step", "Task", "TaskOptions", "Workflow", "task")
 
@@ -127,9 +129,48 @@ class TaskOptions(TypedDict, total=False):
     name: str | None
     output: str | Sequence[str] | None
     deps: Iterable[Dep]
+    timeout: Seconds | None
+    retry: Retry | None
+    breaker: CircuitBreaker | None
+    limiter: Limiter | None
+    compensate: Callable[..., Any] | None
+    compensate_unknown: bool
     thread: bool | None
     retain: bool
     description: str | None
+
+
+def _compensation(step: Any) -> Task[..., Any] | None:
+    if step is None:
+        return None
+    try:
+        task: Any = workflow_of(step)
+    except (TypeError, ValueError) as error:
+        error.args = (f"compensate: {error}",)
+        raise
+    if not isinstance(task, Task):
+        raise TypeError(f"compensate: expected a callable or a Task, found {type(task).__name__} ({task!r})")
+    if task.deps or task.compensate:
+        found, cure = ("deps", "deps=()") if task.deps else ("a compensation of its own", "compensate=None")
+        raise ValueError(f"compensate: expected a task that stands alone, {task!r} has {found}: .evolve({cure})")
+    return task
+
+
+def _check_unknown(task: Task[..., Any], _: object, value: Any) -> None:
+    if value is not False:
+        expect("compensate_unknown", value, bool)
+        if task.compensate is None:
+            raise ValueError("compensate_unknown: expected a task with compensate=…, found True on one without")
+
+
+def _checked(usual: object, *types: type) -> Callable[[Any, Attribute[Any], object], None]:
+    """Make a validator that lets the usual value pass without a look at its type."""
+
+    def check(_: object, at: Attribute[Any], value: object) -> None:
+        if value is not usual:
+            expect(at.name, value, *types)
+
+    return check
 
 
 _OPTIONS = tuple(TaskOptions.__annotations__)
@@ -151,6 +192,13 @@ class Task(Workflow, Generic[P, R]):
         name: Any text of 1 to 1 000 characters without NUL. Derived from the callable unless given.
         output: The name of what it gives (its own name unless given), or several, for a returned tuple.
         deps: Steps of the same graph that must succeed before: names, workflows, or functions that are steps there.
+        timeout: Seconds (or a timedelta) that each attempt may take, without the time it waits for its turn.
+        retry: Whether and when to try again after a failed attempt; a `Retry`.
+        breaker: A `CircuitBreaker` that refuses attempts after too many failures; to be shared with other tasks.
+        limiter: What an attempt waits for: an object with `acquire` and `release`; to be shared with anybody.
+        compensate: What undoes it, once its group fails: a callable, or a task with options and values of its own. It
+            asks by name for `value` (the task's), `error`, parameters of the task, or a `Context`.
+        compensate_unknown: Whether attempts count that may have happened (timed out, cancelled); `value` is `UNKNOWN`.
         thread: None: a plain function runs in a worker thread. False: in place. An async one runs on the event loop.
         retain: False: its value is let go once the last step that reads it has settled.
         description: For people.
@@ -159,9 +207,15 @@ class Task(Workflow, Generic[P, R]):
 
     output: str | tuple[str, ...] | None = field(converter=_output)
     deps: tuple[str | Workflow, ...] = field(converter=_deps)
-    thread: bool | None = field(validator=lambda _, at, value: expect(at.name, value, bool, NoneType))
-    retain: bool = field(validator=lambda _, at, value: expect(at.name, value, bool))
-    description: str | None = field(validator=lambda _, at, value: expect(at.name, value, str, NoneType))
+    timeout: float | None = field(converter=timeout_of)
+    retry: Retry | None = field(converter=retry_of)
+    breaker: CircuitBreaker | None = field(converter=breaker_of)  # it and the limiter are shared objects:
+    limiter: Limiter | None = field(converter=limiter_of)  # no part of the value
+    compensate: Task[..., Any] | None = field(converter=_compensation)
+    compensate_unknown: bool = field(validator=_check_unknown)
+    thread: bool | None = field(validator=_checked(None, bool, NoneType))
+    retain: bool = field(validator=_checked(True, bool))  # noqa: FBT003 (what it mostly is)
+    description: str | None = field(validator=_checked(None, str, NoneType))
     fn: Callable[P, R]
     bound: Mapping[str, Any]
     """Bound values by name of parameter, or of a keyword that goes into `**kwargs`."""
@@ -178,6 +232,12 @@ class Task(Workflow, Generic[P, R]):
         name: str | None = None,
         output: str | Sequence[str] | None = None,
         deps: Iterable[Dep] = (),
+        timeout: Seconds | None = None,
+        retry: Retry | None = None,
+        breaker: CircuitBreaker | None = None,
+        limiter: Limiter | None = None,
+        compensate: Callable[..., Any] | None = None,
+        compensate_unknown: bool = False,
         thread: bool | None = None,
         retain: bool = True,
         description: str | None = None,
@@ -190,7 +250,8 @@ class Task(Workflow, Generic[P, R]):
             cure = "bind its values, Task({0}, …), or wrap it, lambda value: {0}(value)".format(callable_name(fn))
             raise TypeError(f"{callable_name(fn)!r} does not say what it takes: {cure}")
         name = callable_name(fn) if name is None else name
-        self.__attrs_init__(name, output, deps, thread, retain, description, fn, bound, extra, signature)
+        policies = timeout, retry, breaker, limiter, compensate, compensate_unknown
+        self.__attrs_init__(name, output, deps, *policies, thread, retain, description, fn, bound, extra, signature)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -238,14 +299,19 @@ class Task(Workflow, Generic[P, R]):
         return {name: getattr(self, name) for name in _OPTIONS}  # type: ignore[return-value]
 
     def _parts(self) -> tuple[list[Any], Sequence[Workflow]]:
-        options = [self.name, self.output, self.thread, self.retain, self.description]
+        undo = [] if self.compensate is None else [self.compensate]
+        options = [self.name, self.output, self.thread, self.retain, self.description, self.timeout, self.retry]
         names = tuple(dep if isinstance(dep, str) else None for dep in self.deps)
         bound = sorted(self.bound)
         values = [self.fn, *self.extra, *map(self.bound.__getitem__, bound)]
-        return [*options, names, tuple(bound), *values], [dep for dep in self.deps if isinstance(dep, Workflow)]
+        parts = [*options, self.compensate_unknown, len(undo), names, tuple(bound), *values]
+        return parts, [*undo, *(dep for dep in self.deps if isinstance(dep, Workflow))]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (_reference(self.fn), self._options(), dict(self.bound), self.extra)
+        options: Any = self._options()
+        shared = {name: options.pop(name) for name in ("breaker", "limiter") if options[name] is not None}
+        make = functools.partial(_restored, **shared) if shared else _restored  # which copy.deepcopy does not copy
+        return make, (_reference(self.fn), options, dict(self.bound), self.extra)
 
 
 @overload
@@ -313,9 +379,12 @@ def _reference(fn: Any) -> Any:
     return fn
 
 
-def _restored(fn: Any, options: TaskOptions, bound: Mapping[str, Any], extra: tuple[Any, ...]) -> Task[..., Any]:
+def _restored(
+    fn: Any, options: TaskOptions, bound: Mapping[str, Any], extra: tuple[Any, ...], **shared: Any
+) -> Task[..., Any]:
     fn = pkgutil.resolve_name(fn).fn if isinstance(fn, str) else fn
-    fields: dict[str, Any] = {**options, "name": callable_name(fn)} if options.get("name") is None else {**options}
+    fields: dict[str, Any] = {**options, **shared}
+    fields["name"] = callable_name(fn) if fields["name"] is None else fields["name"]
     new: Task[..., Any] = object.__new__(Task)
     new.__attrs_init__(fn=fn, bound=MappingProxyType({**bound}), extra=extra, signature=signature_of(fn), **fields)
     return new

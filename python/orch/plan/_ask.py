@@ -32,7 +32,7 @@ def select(plan: Plan, names: Iterable[str]) -> Plan:
     owner = [k for k, span in enumerate(spans) for _ in span]
     chosen = [node for span, names in zip(spans, given, strict=True) if names & wanted for node in span]
     kept = sorted({owner[node] for node in plan.dag.ancestors(chosen)})
-    part = Graph([graph.steps[k] for k in kept], name=graph.name, on_failure=graph.on_failure, limit=graph.limit)
+    part = Graph([graph.steps[k] for k in kept], **graph.options)
     selected = {name for k in kept for name in outputs[k] if wanted & {name, graph.steps[k].name}}
     return attrs.evolve(compile(part), selected=frozenset(selected))
 
@@ -54,7 +54,7 @@ def values_for(plan: Plan, inputs: Mapping[str, Any], context: Context[Any] | No
         meant = dict.fromkeys(each for name in unexpected[:100] for each in close_matches(str(name), known))
         details = [*_needed(plan, missing), *_bound(plan, unexpected)]
         raise InputError(missing, unexpected, tuple(meant), plan.inputs, details)
-    needy = [plan.path(node) for _, node, required in plan.wiring.contexts if required and context is None]
+    needy = [plan.path(node) for node in _needy(plan)] if context is None else []
     if needy:
         tasks, cure = ", ".join(map(repr, needy[:10])), "pass one: orch.run(workflow, orch.Context(data))"
         raise DefinitionError(f"{tasks}: a parameter takes the Context, and this run has none; {cure}")
@@ -63,6 +63,12 @@ def values_for(plan: Plan, inputs: Mapping[str, Any], context: Context[Any] | No
         for slot in known[name].slots:
             values[slot] = value
     return values
+
+
+def _needy(plan: Plan) -> Iterable[int]:
+    """Name the tasks that a run without a Context cannot call, or not compensate."""
+    yield from (node for _, node, required in plan.wiring.contexts if required)
+    yield from (node for node, rules in plan.rules.items() if rules.undo is not None and rules.undo.needs_context)
 
 
 def _needed(plan: Plan, names: list[str]) -> list[str]:

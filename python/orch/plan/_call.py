@@ -24,13 +24,17 @@ class Shape(NamedTuple):
 
     def arguments(self, task: Task[..., Any], values: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
         """Return positional and keyword arguments."""
+        return task.signature.arguments(self.named(task, values), task.extra)
+
+    def named(self, task: Task[..., Any], values: Sequence[Any]) -> dict[str, Any]:
+        """Return the arguments by name."""
         named = {**task.bound, **dict(zip(self.names, values, strict=False))}
         for name, k in self.picks.items():
             named[name] = named[name][k]
         if self.upstream is not None:
             mapped = zip(self.upstream.items(), values[len(self.names) :], strict=True)
             named["upstream"] = {name: value if k < 0 else value[k] for (name, k), value in mapped}
-        return task.signature.arguments(named, task.extra)
+        return named
 
 
 def callable_of(task: Task[..., Any], shape: Shape | None) -> Callable[..., Any]:

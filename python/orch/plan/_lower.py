@@ -15,7 +15,8 @@ from orch.definition import Task, Workflow
 from orch.errors import CycleError, combine
 from orch.plan._call import callable_of
 from orch.plan._draft import Draft, number
-from orch.plan._plan import COLLECT, IN_PLACE, Plan
+from orch.plan._plan import COLLECT, IN_PLACE, RULES, Plan
+from orch.plan._rules import Rules, guarded, rules_of
 from orch.plan._wire import Wiring, wire
 
 __all__ = ("compile",)
@@ -56,14 +57,20 @@ def compile(workflow: Workflow | Plan | Callable[..., Any], /) -> Plan:  # noqa:
 def _lower(workflow: Workflow) -> Plan:
     draft = number(workflow)
     wiring = wire(draft)
+    rules = rules_of(draft, wiring)
     dag = _dag(draft, wiring)
     lanes = [_lane(task) for task in draft.tasks]
+    threaded = _THREAD in lanes or any(map(_undone_in_thread, rules.values()))
+    for node, each in rules.items():
+        lanes[node] = _LOOP if each.plain else lanes[node]  # the attempt is awaited, and takes the body to a thread
     kinds = bytearray(kind for _, kind in lanes)
     for node in wiring.collects:
         kinds[node] |= COLLECT
+    for node in rules:
+        kinds[node] |= RULES
     calls = [task and callable_of(task, shape) for task, shape in zip(draft.tasks, wiring.shapes, strict=True)]
     layout = _layout(draft, wiring, dag, bytes(core for core, _ in lanes))
-    return Plan(workflow, draft, wiring, dag, layout, calls, bytes(kinds), _THREAD in lanes)
+    return Plan(workflow, draft, wiring, dag, layout, calls, bytes(kinds), threaded, rules, guarded(draft))
 
 
 def _dag(draft: Draft, wiring: Wiring) -> Dag:
@@ -90,6 +97,10 @@ def _lane(task: Task[..., Any] | None) -> tuple[int, int]:
     if task.signature.kind == "coroutine":
         return _LOOP
     return _PLACE if task.thread is False else _THREAD
+
+
+def _undone_in_thread(rules: Rules) -> bool:
+    return rules.undo is not None and _lane(rules.undo.task) is _THREAD
 
 
 def _layout(draft: Draft, wiring: Wiring, dag: Dag, lanes: bytes) -> Layout:

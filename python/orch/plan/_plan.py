@@ -13,12 +13,14 @@ import attrs
 from orch._core import Dag, Layout
 from orch.definition import Workflow
 from orch.plan._draft import Draft, distinct
+from orch.plan._rules import Rules
 from orch.plan._wire import Wiring
 
-__all__ = ("COLLECT", "IN_PLACE", "Plan")
+__all__ = ("COLLECT", "IN_PLACE", "RULES", "Plan")
 
 IN_PLACE = 1  # bit of `Plan.kinds`: a plain function that is called on the event loop
 COLLECT = 2  # the same: the value of a group has to be put together first
+RULES = 4  # the same: the step has `Plan.rules` to go by
 
 
 @attrs.frozen(eq=False, repr=False, slots=False)
@@ -34,8 +36,10 @@ class Plan:
     dag: Dag
     layout: Layout
     calls: list[Callable[..., Any] | None]  # by node: what a lane calls with the values of the slots
-    kinds: bytes  # by node: bits IN_PLACE and COLLECT
-    threaded: bool  # whether any body runs in a worker thread
+    kinds: bytes  # by node: bits IN_PLACE, COLLECT and RULES
+    threaded: bool  # whether any body, or compensation, runs in a worker thread
+    rules: dict[int, Rules]  # by node, of the steps with bit RULES
+    guarded: tuple[int, ...]  # scopes that must be told when they settle: breaker, compensation, or own strategy
     selected: frozenset[str] | None = None  # the outputs that the value of a Graph maps; None: all of them
 
     def __len__(self) -> int:
