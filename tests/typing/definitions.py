@@ -5,10 +5,14 @@ Each `type: ignore` says that the line is an error; both checkers report those t
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true
 
 import functools
+from datetime import timedelta
 from typing import Any, assert_type
 
+import anyio
+
 import orch
-from orch import Context, FailureStrategy, Graph, Parallel, Sequence, Task, Workflow, task
+from orch import CircuitBreaker, Context, FailureStrategy, Graph, Parallel, Retry, Sequence, Task, Workflow, task
+from orch.policies import Limiter
 
 
 class Order:
@@ -53,6 +57,46 @@ plain.evolve(retain="no")  # type: ignore[arg-type]
 assert_type(plain.evolve(name="x")(1), float)
 assert_type(plain.bind(a=1)(), float)
 
+# -- policies ----------------------------------------------------------------------------------------------------------
+
+
+class Turnstile:
+    async def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None: ...
+
+
+def undo(value: float, error: Exception | None) -> None: ...
+
+
+@task(timeout=5, retry=Retry(2, delay=0), breaker=CircuitBreaker("x"), limiter=Turnstile(), compensate=undo)
+async def guarded(a: int) -> str:
+    return str(a)
+
+
+async def use_guarded() -> None:
+    assert_type(await guarded(1), str)
+
+
+guarded.evolve(timeout=timedelta(minutes=1), limiter=anyio.CapacityLimiter(1), compensate=plain)
+guarded.evolve(timeout=None, retry=None, breaker=None, limiter=None, compensate=None, compensate_unknown=False)
+Task(plain.fn, limiter=anyio.Semaphore(1), compensate=Task(undo, timeout=1), compensate_unknown=True)
+Task(plain.fn, limiter=anyio.Lock())
+assert_type(guarded.timeout, float | None)
+assert_type(guarded.retry, Retry | None)
+assert_type(guarded.breaker, CircuitBreaker | None)
+assert_type(guarded.limiter, Limiter | None)
+assert_type(guarded.compensate, Task[..., Any] | None)
+assert_type(guarded.compensate_unknown, bool)
+guarded.evolve(timeout="5")  # type: ignore[arg-type]
+guarded.evolve(retry=3)  # type: ignore[arg-type]
+guarded.evolve(breaker=Retry())  # type: ignore[arg-type]
+guarded.evolve(limiter=object())  # type: ignore[arg-type]
+guarded.evolve(compensate="undo")  # type: ignore[arg-type]
+guarded.evolve(compensate=Sequence())  # type: ignore[arg-type]
+task(plain.fn, timeout="5")  # type: ignore[call-overload]
+
 # -- fields ------------------------------------------------------------------------------------------------------------
 
 assert_type(plain.name, str)
@@ -68,6 +112,10 @@ graph = Graph(plain, fetch, name="g", limit=2, on_failure="continue")
 assert_type(Sequence(graph, len, lambda: 1).steps, tuple[Workflow, ...])
 assert_type(graph.outputs, tuple[str, ...])
 Parallel([plain, fetch], on_failure=FailureStrategy.ABORT)
+assert_type(Sequence(graph, timeout=timedelta(seconds=1), breaker=CircuitBreaker()).timeout, float | None)
+assert_type(graph.breaker, CircuitBreaker | None)
+Parallel(timeout="1")  # type: ignore[arg-type]
+Sequence(breaker=1)  # type: ignore[arg-type]
 workflows: list[Workflow] = [plain, graph, Sequence(), orch.Parallel()]
 Sequence(1)  # type: ignore[arg-type]
 Sequence(limit="1")  # type: ignore[arg-type]
