@@ -124,6 +124,15 @@ def test_the_worst_names_are_labels_and_nothing_else(name: str) -> None:
     check([name])
 
 
+@pytest.mark.parametrize("name", WORST, ids=range(len(WORST)))
+def test_the_worst_names_of_policies_are_in_a_label_and_nowhere_else(name: str) -> None:
+    step = Task(one, breaker=orch.CircuitBreaker(name), compensate=Task(one, name=name))
+    text = to_mermaid(Parallel(step, breaker=step.breaker, name="all"))
+    labels = Diagram(text).labels
+    assert [label.split(" (")[0] for label in labels.values()] == ["all", "one"]
+    assert not re.search(r"direction\s+(TB|BT|RL|LR)", text, re.IGNORECASE)
+
+
 @given(st.lists(names, min_size=1, max_size=5, unique=True))
 def test_any_name_is_a_label_and_nothing_else(given_names: list[str]) -> None:
     check(given_names)

@@ -59,6 +59,29 @@ def test_a_strategy_of_ones_own_is_shown_by_its_type() -> None:
     assert lines(Parallel(one, on_failure=Lenient()))[0] == "parallel (on_failure Lenient)"
 
 
+def test_tasks_show_their_policies() -> None:
+    def refund() -> None: ...
+
+    breaker, limiter = orch.CircuitBreaker("x"), orch.RateLimit(5)
+    every = Task(one, timeout=5, retry=orch.Retry(), breaker=breaker, limiter=limiter, compensate=refund)
+    few = Task(one, output="o", timeout=0.25, breaker=orch.CircuitBreaker(), compensate=Task(refund, name="undo"))
+
+    assert lines(every) == ["one (timeout 5 s, breaker 'x', max_attempts 3, limiter, compensate refund)"]
+    assert lines(few) == ["one (gives o, timeout 0.25 s, breaker, compensate undo)"]
+    assert lines(Task(one, timeout=1_000_000.5)) == ["one (timeout 1000000.5 s)"]
+
+
+def test_groups_show_their_policies() -> None:
+    group = Parallel(one, limit=3, timeout=10, breaker=orch.CircuitBreaker("db"), on_failure="compensate", name="fan")
+    assert lines(group)[0] == "fan (parallel, limit 3, timeout 10 s, breaker 'db', on_failure compensate)"
+    assert lines(Sequence(timeout=10)) == ["sequence (timeout 10 s)"]
+
+
+async def test_a_result_shows_policies_too() -> None:
+    result = await orch.run(Sequence(Task(one, compensate=one)))
+    assert lines(result)[1].startswith("└─ one (compensate one): succeeded")
+
+
 def test_branches_go_on_beside_nested_steps() -> None:
     nested = Sequence(Parallel(Task(one, name="a"), Task(one, name="b")), Sequence(Task(one, name="c")), name="outer")
     assert lines(nested) == [
@@ -126,6 +149,16 @@ def test_whatever_the_names_a_step_is_one_printable_line(given_names: list[str])
     shown = lines(group)
     assert len(shown) == 1 + len(given_names)
     assert all(line.isprintable() for line in shown)
+
+
+@given(names)
+def test_whatever_breakers_and_compensations_are_called_a_step_is_one_printable_line(name: str) -> None:
+    breaker, undo = orch.CircuitBreaker(name), Task(one, name=name)
+    group = Parallel(Task(one, output=name, breaker=breaker, compensate=undo), name=name, breaker=breaker)
+    shown = lines(group)
+    assert len(shown) == 2
+    assert all(line.isprintable() for line in shown)
+    assert plan.compile(group).describe()["name"] == name
 
 
 async def failed() -> orch.RunResult:

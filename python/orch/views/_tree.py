@@ -93,12 +93,23 @@ def _read(plan: Plan, records: dict[int, Any]) -> tuple[list[Row], dict[tuple[in
 def _facts(step: Task[..., Any] | Group) -> str:
     """Say what is not as everybody expects."""
     if isinstance(step, Task):
-        return f" (gives {inert(', '.join(step.outputs))})" if step.output else ""
-    how = getattr(step.on_failure, "value", type(step.on_failure).__name__)
-    facts: list[str] = [step.kind] if step.name != step.kind else []
-    facts += [f"limit {step.limit}"] if step.limit else []
-    facts += [f"on_failure {how}"] if how != "abort" else []
-    return f" ({inert(', '.join(facts))})" if facts else ""
+        facts = [f"gives {inert(', '.join(step.outputs))}"] if step.output else []
+        facts += _policies(step)
+        facts += [f"max_attempts {step.retry.max_attempts}"] if step.retry else []
+        facts += ["limiter"] if step.limiter is not None else []
+        facts += [f"compensate {inert(step.compensate.name)}"] if step.compensate else []
+    else:
+        how = getattr(step.on_failure, "value", type(step.on_failure).__name__)
+        facts = [step.kind] if step.name != step.kind else []
+        facts += [f"limit {step.limit}"] if step.limit else []
+        facts += [*_policies(step), *([f"on_failure {inert(how)}"] if how != "abort" else [])]
+    return f" ({', '.join(facts)})" if facts else ""
+
+
+def _policies(step: Task[..., Any] | Group) -> list[str]:
+    facts = [] if step.timeout is None else [f"timeout {step.timeout:.12g} s"]
+    name = step.breaker and step.breaker.name
+    return facts if step.breaker is None else [*facts, "breaker" if name is None else f"breaker {name!r}"]
 
 
 def _arrows(plan: Plan) -> dict[tuple[int, int], bool]:
