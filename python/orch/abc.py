@@ -4,7 +4,7 @@ from typing import Protocol, runtime_checkable
 
 from orch.event import Event
 
-__all__ = ("Subscriber",)
+__all__ = ("Clock", "Subscriber")
 
 
 @runtime_checkable
@@ -16,4 +16,16 @@ class Subscriber(Protocol):
 
     def __call__(self, event: Event, /) -> object:
         """Take note of the event; an awaitable given back is awaited before the next event comes."""
+        ...
+
+
+class Clock(Protocol):
+    """What time it is. The module `time` is one."""
+
+    def monotonic(self) -> float:
+        """Return seconds since some moment, which never go back: what breakers and deadlines of retries go by."""
+        ...
+
+    def time(self) -> float:
+        """Return seconds since the epoch: what events and results are stamped with."""
         ...

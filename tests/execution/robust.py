@@ -13,7 +13,7 @@ import sniffio
 
 import orch
 from orch.event import Event, RunEvent, State, TaskEvent
-from orch.execution import Options, Run, RunSource, execute
+from orch.execution import Run, RunSource, execute
 from tests.properties.invariants import check
 
 ASYNCIO = [
@@ -62,9 +62,9 @@ def recorded() -> Iterator[Story]:
     """Keep the record of every run begun inside; who was told must have been told the same."""
     story = Story()
 
-    async def keep(run: Run, options: Options) -> None:
+    async def keep(run: Run) -> None:
         story.runs.append(run)
-        await execute(run, options)
+        await execute(run)
 
     with mock.patch("orch.runners._async.execute", keep):
         yield story

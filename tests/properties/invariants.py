@@ -81,7 +81,7 @@ def skips(told: Sequence[TaskEvent]) -> None:
             found = ended[event.cause]
             assert REASONS[event.reason] in found, f"{event.path}: {event.reason} by {event.cause}, which is {found}"
         else:
-            assert event.reason is None
+            assert (event.reason is not None) == (event.state is State.CANCELLED)
         if event.state.is_final:
             parts = event.path.split("/")
             for length in range(len(parts)):

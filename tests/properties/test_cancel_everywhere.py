@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import orch
 from orch.event import Event, RunEvent, State
-from orch.execution import Options, Run, RunSource, execute
+from orch.execution import Run, RunSource, execute
 from orch.plan import Plan
 from orch.plan import compile as plan_of
 from tests.properties.evaluator import evaluate
@@ -94,9 +94,9 @@ class Case:
         self.runs: list[Run] = []
 
     async def carry_out(self) -> None:
-        async def keep(run: Run, options: Options) -> None:
+        async def keep(run: Run) -> None:
             self.runs.append(run)
-            await execute(run, options)
+            await execute(run)
 
         runner = orch.AsyncRunner(threads=2, grace=5, subscribers=[self.heard.append] if self.watched else [])
         inputs = dict.fromkeys(self.plan.inputs, HANDED)

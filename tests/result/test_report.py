@@ -101,6 +101,7 @@ def test_the_report_of_a_run() -> None:
         "reason": None,
         "cause": None,
         "cached": False,
+        "compensation_error": None,
         "duration": 1.0,
     }
     assert [task["reason"] for task in report["tasks"]] == [None, None, "aborted", None]

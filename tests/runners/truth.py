@@ -66,7 +66,7 @@ def check_task(events: Sequence[TaskEvent]) -> None:
     assert [event.attempt for event in events] == [1 if ran else 0] * len(events)
     for event in events:
         assert (event.error is not None) or event.state is not State.FAILED
-        assert (event.reason is not None) == (event.state is State.SKIPPED)
+        assert (event.reason is not None) == (event.state in {State.SKIPPED, State.CANCELLED})
 
 
 def check_records(result: RunResult) -> None:
@@ -76,7 +76,7 @@ def check_records(result: RunResult) -> None:
         last = known[path][-1]
         assert (record.path, record.name, record.state) == (path, last.name, last.state)
         assert (record.error, record.reason, record.cause) == (last.error, last.reason, last.cause)
-        if record.reason is not None:
+        if record.state is State.SKIPPED:
             check_cause(result, known, last)
     failed = [event for event in tasks_of(result.trace) if event.state is State.FAILED]
     assert (result.state is State.FAILED) == bool(failed)

@@ -71,6 +71,23 @@ class TaskEvent(Event):
 
 
 @attrs.frozen(weakref_slot=False)
+class CircuitEvent(Event):
+    """A breaker changed its state, by a call of the task or group at `path`: "closed", "open" or "half_open"."""
+
+    name: str | None
+    old: str
+    new: str
+
+
+@attrs.frozen(weakref_slot=False)
+class CompensationEvent(Event):
+    """The compensation of a task failed; the task stays what it was."""
+
+    name: str
+    error: BaseException | None = attrs.field(default=None, repr=brief)
+
+
+@attrs.frozen(weakref_slot=False)
 class LogEvent(Event):
     """A task said something through its context; `level` is one of `logging`, in lower case."""
 

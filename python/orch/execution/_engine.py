@@ -9,25 +9,29 @@ surfaces bare. Whether the run succeeded is asked of the core, never read off th
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from anyio import CancelScope, create_task_group, current_time, move_on_at
 from anyio import Event as Signal
+from anyio import create_task_group
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from orch.errors import InternalError
 from orch.event import State
 from orch.execution._deliver import Delivery
+from orch.execution._desk import Desk
 from orch.execution._failure import bare, is_cancelled
+from orch.execution._guards import leave
 from orch.execution._lane import Begun, work
-from orch.execution._run import Lane, Options, Run
+from orch.execution._run import Lane, Run
 from orch.execution._threads import Threads
+from orch.execution._undo import compensate, due
 
 __all__ = ("execute",)
 
 
-async def execute(run: Run, options: Options) -> None:
+async def execute(run: Run) -> None:
     """Carry a run out, until every step is settled and every subscriber has the last event.
 
     Raises:
@@ -36,7 +40,7 @@ async def execute(run: Run, options: Options) -> None:
             the first of them raised. Never an error of a step.
     """
     try:
-        await (_watched(run, options) if options.subscribers else _conduct(run, options))
+        await (_watched(run) if run.options.subscribers else _conduct(run))
     finally:
         run.disconnect()
     if run.interruption is not None:
@@ -47,36 +51,37 @@ async def execute(run: Run, options: Options) -> None:
         await checkpoint_if_cancelled()
 
 
-async def _watched(run: Run, options: Options) -> None:
+async def _watched(run: Run) -> None:
     """Conduct a run with subscribers; wait for these as long as they take, unless run or wait is cancelled."""
     try:
         async with create_task_group() as readers:
-            delivery = Delivery(run, readers, strict=options.strict_subscribers)
-            for each in options.subscribers:
+            delivery = Delivery(run, readers, strict=run.options.strict_subscribers)
+            for each in run.options.subscribers:
                 delivery.start(each)
             run.publish, run.room, run.crowded, run.watched = delivery.publish, delivery.room, delivery.crowded, True
             try:
                 try:
-                    await _conduct(run, options)
+                    await _conduct(run)
                 finally:
                     delivery.close()
                 if run.interruption is not None:
-                    delivery.hurry(options.grace)
+                    delivery.hurry(run.options.grace)
                 await delivery.caught_up()
             except BaseException:
-                delivery.hurry(options.grace)
+                delivery.hurry(run.options.grace)
                 raise
     except BaseExceptionGroup as failures:
         run.give_up(bare(failures))
 
 
-async def _conduct(run: Run, options: Options) -> None:
+async def _conduct(run: Run) -> None:
     try:
         async with create_task_group() as group:
             run.spawn = lambda: _start(run, group, _spare)
+            run.close = partial(_close, run, group)
             run.stop_all = group.cancel_scope.cancel
             try:
-                await _host(run, group, options)
+                await _host(run, group)
             except BaseException:
                 if run.plan.threaded or all(
                     lane.stopped for lane in run.lanes.values()
@@ -91,12 +96,14 @@ async def _conduct(run: Run, options: Options) -> None:
         run.ended = run.schedule.now()
 
 
-async def _host(run: Run, group: TaskGroup, options: Options) -> None:
+async def _host(run: Run, group: TaskGroup) -> None:
     await checkpoint()  # who was cancelled before it begins starts nothing
     settled = Signal()
-    if run.plan.threaded:
-        threads = Threads(run, options, lambda begun: _start(run, group, work, begun))
-        group.start_soon(_desk, run, threads, settled)
+    if run.plan.threaded or run.plan.rules or run.plan.guarded:
+        desk = Desk(run)
+        if run.plan.threaded:
+            desk.leaving = Threads(run, desk, lambda begun: _start(run, group, work, begun)).leaving
+        group.start_soon(desk.attend, settled)
     else:
         run.notice = lambda: None if run.schedule.is_active() else settled.set()
     run.spread()
@@ -119,17 +126,11 @@ async def _spare(run: Run, lane: Lane) -> None:
     await work(run, lane)
 
 
-async def _desk(run: Run, threads: Threads, settled: Signal) -> None:
-    """Do on the loop what threads ask for, until the run is settled; shielded, for threads cannot be cancelled."""
-    with CancelScope(shield=True):
-        while run.schedule.is_active() or threads.leaving():
-            with move_on_at(min(threads.stopping.values(), default=float("inf"))):
-                await threads.news.wait()
-            threads.news = Signal()
-            while threads.messages:
-                threads.messages.popleft()()
-            threads.abandon(current_time())
-            run.react()
-            run.publish()
-            run.spread()
-        settled.set()
+def _close(run: Run, group: TaskGroup, scope: int, worst: State) -> None:
+    """Let a guarded group settle: at once, or once it is undone."""
+    leave(run, scope, worst)
+    nodes = due(run, scope, worst)
+    if nodes:
+        run.context_vars.copy().run(group.start_soon, compensate, run, scope, nodes)
+    else:
+        run.schedule.settle(scope)

@@ -18,11 +18,11 @@ from collections.abc import Awaitable, Coroutine, Generator
 from contextvars import Context, copy_context
 from typing import Any, cast
 
+from orch.execution._attempt import Settled, arguments, attempt
 from orch.execution._run import BREATHE, IDLE, Lane, Run
-from orch.execution._values import collect
-from orch.plan import COLLECT, IN_PLACE
+from orch.plan import IN_PLACE, RULES
 
-__all__ = ("Begun", "arguments", "awaited", "work")
+__all__ = ("Begun", "alone", "awaited", "work")
 
 Body = Generator[Any, Any, None]
 Begun = tuple[int, Coroutine[Any, Any, Any], Context]  # a step, what is left of it to await, and in which context
@@ -95,8 +95,8 @@ async def _walk(run: Run, lane: Lane, begun: Begun | None) -> None:  # noqa: C90
             continue
         context = copy_context()
         try:
-            if kinds[step]:  # noqa: SIM108 (branches are faster here than they look)
-                coroutine = _special(run, step)
+            if kinds[step]:
+                coroutine = attempt(run, step, lane) if kinds[step] & RULES else _special(run, step)
             else:
                 coroutine = calls[step](*[values[slot] for slot in slots[step]])  # type: ignore[misc] # no join is taken
         except Exception as error:  # noqa: BLE001 (its signature lied; that is the step's failure)
@@ -125,7 +125,7 @@ async def _slowly(run: Run, lane: Lane, step: int, outcome: list[Any], rest: Awa
         run.check(lane)
     else:
         run.check(lane)
-        if run.failed(step, value, lane):
+        if value.__class__ is not Settled and run.failed(step, value, lane):
             raise value
     await run.room()
     return not lane.stopped
@@ -146,11 +146,15 @@ async def _special(run: Run, step: int) -> Any:
     return await value if not run.plan.kinds[step] & IN_PLACE or hasattr(type(value), "__await__") else value
 
 
-def arguments(run: Run, step: int) -> list[Any]:
-    """Return the arguments of a step, after the values of groups that it reads are put together."""
-    if run.plan.kinds[step] & COLLECT:
-        collect(run, run.plan.wiring.collects[step])
-    return [run.values[slot] for slot in run.plan.wiring.slots[step]]
+async def alone(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Await a coroutine that is no step as a step is awaited: in a copy of the context variables, and in `_body`."""
+    outcome: list[Any] = [None]
+    body, context = cast("Body", _body(outcome)), copy_context()
+    body.send(None)
+    signal = await cast("Awaitable[Any]", _drive(body, outcome, context, context.run(body.send, coroutine)))
+    if signal is _FAILED:
+        raise outcome[0]
+    return outcome[0]
 
 
 async def awaited(value: Awaitable[Any]) -> Any:

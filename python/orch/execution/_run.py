@@ -9,28 +9,37 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import random
 import threading
-from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Protocol
 
 import attrs
-from anyio import get_cancelled_exc_class
+from anyio import CancelScope, get_cancelled_exc_class
 from anyio.lowlevel import checkpoint
 
 from orch._core import Schedule
+from orch.abc import Clock
 from orch.context import Context
 from orch.definition import Group
-from orch.event import State, TaskEvent
+from orch.errors import CircuitOpenError, TaskTimeoutError
+from orch.event import CircuitEvent, Event, LogEvent, State, TaskEvent
+from orch.execution._clocked import clocked
 from orch.execution._failure import annotate, decide, foreign, is_cancelled, is_foreign, unwrapped, without_cancellation
+from orch.execution._retry import Trail, next_try
 from orch.plan import Plan
-from orch.policies import FailureStrategy
+from orch.policies import Change, FailureStrategy, Permit
 
 __all__ = ("BREATHE", "IDLE", "LOOP", "REACT", "THREAD", "Lane", "Options", "Run")
 
 LOOP, THREAD = 0, 1
 IDLE, REACT, BREATHE = Schedule.IDLE, Schedule.REACT, Schedule.BREATHE
 
+_WAITING = State.PENDING.code, State.RETRYING.code, State.PAUSED.code
 _logger = logging.getLogger("orch")
 
 
@@ -39,9 +48,13 @@ class Options:
     """How a run is carried out, as far as a runner decides it."""
 
     subscribers: tuple[Callable[[Any], object], ...] = ()
+    limit: int = 0  # of steps at one time; 0 for none
     threads: int = 40  # at most so many workers
     grace: float = 5.0  # seconds that a cancelled run waits for threads and subscribers
+    compensation_timeout: float = 60.0  # seconds that the compensations of one group may take
     strict_subscribers: bool = False  # whether a subscriber that raises ends the run
+    clock: Clock = time
+    rng: random.Random = attrs.field(factory=random.Random)
 
 
 class _Cancellable(Protocol):
@@ -74,26 +87,37 @@ async def _no_wait() -> None: ...
 class Run:
     """The state of one run. What lanes read in their loop are plain lists, indexed by node."""
 
-    def __init__(self, plan: Plan, values: list[Any], run_id: str, started: datetime, limit: int) -> None:
+    def __init__(self, plan: Plan, values: list[Any], run_id: str, options: Options) -> None:
         self.plan = plan
         self.values = values
         self.run_id = run_id
-        self.started = started
+        self.options = options
+        self.clock = options.clock.monotonic
+        self.started = datetime.fromtimestamp(options.clock.time(), UTC)
         self.ended = 0  # nanoseconds after the start
         self.context: Context[Any] | None = None
-        self.schedule = Schedule(plan.layout, limit=limit)
+        self.schedule = clocked(Schedule(plan.layout, limit=options.limit), options.clock)
         self.context_vars = contextvars.copy_context()
         self.cancelled_class = get_cancelled_exc_class()
-        self.errors: dict[int, BaseException] = {}  # in order of time
-        self.notes: list[tuple[str, str]] = []
+        self.errors: dict[object, BaseException] = {}  # in order of time; by node, or by what else has failed
+        self.notes: list[tuple[type[Event], str, tuple[Any, ...]]] = []  # events beside those of states
+        self.reasons: dict[int, tuple[str, str | None]] = {}  # why, and because of whom, a step was stopped
+        self.trails: dict[int, Trail] = {}  # of steps with policies
+        self.outlasting: dict[int, CancelScope] = {}  # steps that are over, while their bodies in threads are not
+        self.undoing: set[int] = set()  # groups whose own strategy has chosen to compensate
         self.released: set[int] = set()
         self.collected: set[int] = set()  # groups whose value is put together
         self.abandoned: list[int] = []
         self.lanes: dict[int, Lane] = {}  # by the step they are suspended in
         self.interruption: BaseException | None = None
-        self.watched = self._cancelled = False  # whether there are subscribers
+        self.watched = self.cancelled = False  # whether there are subscribers
         self.starting, self._burst = 0, 1
         self._lock = threading.Lock()
+        self.guards: dict[int, Permit | CircuitOpenError | None] = {}  # groups with timeout or breaker that have begun
+        self.undone: set[int] = set()  # steps whose compensation has begun
+        for scope in plan.guarded:
+            with suppress(ValueError):  # there is nothing in it
+                self.schedule.guard(scope)
         self.disconnect()
 
     def disconnect(self) -> None:
@@ -107,6 +131,10 @@ class Run:
         self.publish: Callable[[], object] = _nothing  # let subscribers have what has happened
         self.room: Callable[[], Awaitable[None]] = _no_wait  # wait for subscribers that are too far behind
         self.crowded: Callable[[], object] = _nothing  # whether there are such: threads take nothing new then
+        self.hand_over: Callable[..., object] = _nothing  # have a thread do a job
+        self.at: Callable[[float, Callable[[], object]], object] = _nothing  # call back at a time of the loop
+        self.later: Callable[[float, Callable[[], object]], object] = _nothing  # the same, after so many seconds
+        self.close: Callable[[int, State], object] = _nothing  # let a guarded group settle, after what is due then
 
     @property
     def state(self) -> State:
@@ -119,9 +147,18 @@ class Run:
 
     def log(self, node: int, level: str, message: str) -> None:
         """Put what a step says through its context into the journal; from any thread."""
+        self.note(LogEvent, self.plan.path(node), level, message)
+
+    def note(self, kind: type[Event], path: str, *facts: Any) -> None:
+        """Put an event that is no change of a step's state into the journal; from any thread."""
         with self._lock:  # the k-th note of the journal is the k-th here
-            self.notes.append((level, message))
-            self.schedule.note(node)
+            self.notes.append((kind, path, facts))
+            self.schedule.note(0)
+
+    def circuit(self, path: str, breaker: str | None, change: Change | None) -> None:
+        """Say that a breaker has changed its state."""
+        if change is not None:
+            self.note(CircuitEvent, path, breaker, *change)
 
     # -- how steps end ---------------------------------------------------------------------------------------------
 
@@ -142,18 +179,51 @@ class Run:
         elif is_foreign(error):
             error = foreign(error)
         if isinstance(error, Exception):
-            self.fail(node, error)
+            self.fail(node, error, final=lane.stopped or self.cancelled)
             self.react()
         else:
             self.interrupt(node, error)
         return False
 
-    def fail(self, node: int, error: Exception) -> None:
-        """Record the failure of a step, from any thread; whoever is on the loop must `react` to it."""
-        error = unwrapped(error)
-        annotate(error, f"in task {self.plan.path(node)!r}, attempt 1")
+    def fail(self, node: int, error: Exception, *, final: bool = False) -> None:
+        """Record that an attempt failed, and with it the step, unless there will be another.
+
+        From any thread, for steps without policies; whoever is on the loop must `react` to it.
+        """
+        error, trail = unwrapped(error), self.trails.get(node)
+        if trail is not None:
+            again = next_try(self.plan.rules[node], trail, error, self.options.rng, self.clock())
+            if not final and isinstance(again, float):
+                self._retry(node, trail, error, again)
+                return
+            error = error if isinstance(again, float) else again
+        self.annotate(error, node)
         self.errors[node] = error
-        self.schedule.fail(node)
+        try:
+            self.schedule.fail(node)
+        except ValueError:  # abandoned in this very moment
+            del self.errors[node]
+
+    def annotate(self, error: BaseException, node: int) -> None:
+        """Note in an error which attempt of which task it is from."""
+        attempt = self.trails[node].attempt if node in self.trails else 1
+        annotate(error, f"in task {self.plan.path(node)!r}, attempt {attempt}")
+
+    def _retry(self, node: int, trail: Trail, error: Exception, delay: float) -> None:
+        self.annotate(error, node)
+        trail.failures.append((error, delay))
+        self.schedule.retry(node)
+        trail.is_due = delay == 0
+        if trail.is_due:
+            self.requeue(node)
+        else:
+            self.later(delay, partial(self.requeue, node))
+
+    def requeue(self, node: int) -> None:
+        """Line a step up for its next attempt, once it has waited and its last body has ended."""
+        self.trails[node].is_due = True
+        if node not in self.outlasting and self.schedule.state(node) == State.RETRYING.code:
+            self.schedule.requeue(node)
 
     def interrupt(self, node: int, error: BaseException) -> None:
         """Let KeyboardInterrupt, SystemExit and their like end the whole run; they surface bare when it is settled."""
@@ -170,34 +240,67 @@ class Run:
 
     def cancel(self) -> None:
         """Record that the run is cancelled: nothing new starts, the pending is CANCELLED. Later calls do nothing."""
-        if self._cancelled:
+        if self.cancelled:
             return  # ten thousand lanes say so, and each answer names all that still run
-        self._cancelled = True
-        for node in self.schedule.cancel_all():
-            if node not in self.lanes:
+        self.cancelled = True
+        self._stop((node for node in self.schedule.cancel_all() if node not in self.lanes), "cancelled", None)
+
+    def expire(self, scope: int, timeout: float) -> None:
+        """The time of a group is up: it fails, what runs in it is stopped, what has not started is skipped."""
+        row, path = self.plan.draft.scopes[scope], self.plan.draft.scope_path(scope)
+        running = self.schedule.fail_scope(scope)
+        if running is not None:
+            self.errors[row.join] = TaskTimeoutError(path or row.group.name, timeout)
+            self._stop(running, "timed_out", path)
+
+    def cancel_step(self, node: int) -> bool:
+        """Stop one step, or never start it; False if it has ended already. On the loop; `react` to it."""
+        if State.from_code(self.schedule.state(node)).is_final:
+            return False
+        self._stop([node], "requested", None)
+        return True
+
+    def blame(self, scope: int) -> Exception | None:
+        """Return the first error in a group, its own included."""
+        row = self.plan.draft.scopes[scope]
+        for node, error in self.errors.items():
+            if isinstance(node, int) and (row.start <= node < row.end or node == row.join):
+                return error if isinstance(error, Exception) else None
+        return None
+
+    def _stop(self, nodes: Iterable[int], reason: str, cause: str | None) -> None:
+        for node in nodes:
+            self.reasons.setdefault(node, (reason, cause))
+            if self.schedule.state(node) in _WAITING:
+                self.schedule.cancel(node)
+            elif node in self.lanes:
+                self.lanes[node].stop()
+            else:
                 self.stop_thread(node)
 
     def react(self) -> None:
-        """Let the strategies of the groups answer every failure nobody has answered, and forget released values."""
+        """Answer what has failed by the strategy of its group, close guarded groups, forget released values."""
         while True:
             failed, released = self.schedule.drain()
-            if not failed and not released:
+            closing = self.schedule.settling() if self.plan.guarded else ()
+            if not failed and not released and not closing:
                 return
             self.released.update(released)
             for node in released:
                 self.values[node] = None
             for node in failed:
                 self._answer(node)
+            for scope, worst in closing:
+                self.close(scope, State.from_code(worst))
 
     def _answer(self, node: int) -> None:
         scope = self.plan.draft.scope_of[node]
         group = self.plan.draft.scopes[scope].group
-        if isinstance(group, Group) and self._strategy(group, node) is FailureStrategy.ABORT:
-            for running in self.schedule.abort(scope, node):
-                if running in self.lanes:
-                    self.lanes[running].stop()
-                else:
-                    self.stop_thread(running)
+        strategy = self._strategy(group, node) if isinstance(group, Group) else FailureStrategy.CONTINUE
+        if strategy is FailureStrategy.COMPENSATE:
+            self.undoing.add(scope)
+        if strategy is not FailureStrategy.CONTINUE:
+            self._stop(self.schedule.abort(scope, node), "aborted", self.plan.path(node))
 
     def _strategy(self, group: Group, node: int) -> FailureStrategy:
         """Ask the group's strategy; one that fails itself is among the errors of the run, and the group aborts."""
@@ -206,13 +309,13 @@ class Run:
         except Exception as error:
             _logger.exception("the failure strategy of group %r failed; it aborts", group.name)
             annotate(error, f"in the failure strategy of group {group.name!r}")
-            self.errors.setdefault(~node, error)
+            self.errors.setdefault(("strategy", node), error)
             return FailureStrategy.ABORT
 
     def _failure(self, node: int) -> TaskEvent:
         """Return the failure as an event; of a group, for which the trace has none, one in its name."""
         path, name, time = self.plan.path(node), self.plan.name(node), self.time(self.schedule.now())
-        attempt = int(node not in self.plan.draft.joins)
+        attempt = self.trails[node].attempt if node in self.trails else int(node not in self.plan.draft.joins)
         return TaskEvent(
             self.run_id, len(self.schedule) + 1, time, path, name, State.FAILED, attempt, error=self.errors.get(node)
         )
@@ -227,7 +330,7 @@ class Run:
 
     def exit(self, node: int) -> None:
         """The step has ended, after the event loop had control."""
-        del self.lanes[node]
+        self.lanes.pop(node, None)
         self.schedule.breathe()
 
     def check(self, lane: Lane) -> None:

@@ -8,6 +8,9 @@ serves all that has come up.
 Threads are daemons, named, at most `size`, started when steps are ready and nobody is idle, and gone when the run
 ends. A body that will not end is waited for until the grace is over; then it is abandoned: what it returns, should
 it, is dropped.
+
+Steps with policies are no business of these lanes: their attempts run on the loop, and only hand the body over, as a
+`Job`.
 """
 
 from __future__ import annotations
@@ -22,15 +25,16 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
-from anyio import Event as Signal
-from anyio import current_time
 from anyio._core._eventloop import claim_worker_thread, set_current_async_library
 from anyio.lowlevel import current_token
 
 from orch.event import State
+from orch.execution._attempt import arguments
+from orch.execution._desk import Desk
 from orch.execution._failure import foreign, is_foreign, without_cancellation
-from orch.execution._lane import Begun, arguments, awaited
-from orch.execution._run import IDLE, LOOP, REACT, THREAD, Lane, Options, Run
+from orch.execution._job import Job
+from orch.execution._lane import Begun, awaited
+from orch.execution._run import IDLE, LOOP, REACT, THREAD, Lane, Run
 
 __all__ = ("Threads",)
 
@@ -39,49 +43,55 @@ _logger = logging.getLogger("orch")
 
 
 class Threads:
-    """The threads of one run, and what they have for its desk: `messages`, to be called on the loop after `news`."""
+    """The threads of one run; what they want of the loop they tell its desk."""
 
-    def __init__(self, run: Run, options: Options, start: Callable[[Begun], Lane]) -> None:
+    def __init__(self, run: Run, desk: Desk, start: Callable[[Begun], Lane]) -> None:
         self.run = run
-        self.options = options
+        self.desk = desk
         self._start = start  # a lane that awaits what a plain function returned
         self._context = run.context_vars.copy()
         self._context.run(set_current_async_library, None)  # as anyio does: there is no event loop in a worker thread
-        self.news = Signal()
-        self.messages: deque[Callable[[], object]] = deque()
-        self.stopping: dict[int, float] = {}  # steps in threads that somebody wants to end, and until when
+        self.stopping: set[int] = set()  # steps in threads that somebody wants to end
         self._token = current_token()
-        native: Any = self._token.native_token
-        self._post: Callable[..., object] = getattr(native, "call_soon_threadsafe", None) or native.run_sync_soon
-        self._woken = self._closed = False
+        self._closed = False
+        self._jobs: deque[Job] = deque()
         self._lock = threading.Lock()
         self._told: SimpleQueue[bool] = SimpleQueue()
         self._threads: set[threading.Thread] = set()
         self._gone: set[threading.Thread] = set()
-        self._busy: dict[int, threading.Thread] = {}
+        self._busy: dict[object, threading.Thread] = {}  # by the step or job they are in
         self._idle = 0
-        run.grow, run.stop_thread, run.notice = self.grow, self.stop, self._arrived
+        run.grow, run.stop_thread, run.hand_over = self.grow, self.stop, self.hand_over
 
     # -- on the loop -----------------------------------------------------------------------------------------------
 
     def stop(self, node: int) -> None:
-        """Ask for the end of a step in a thread, which nobody can enforce: the desk waits until its grace is over."""
-        self.stopping[node] = current_time() + self.options.grace
-        self.news.set()
+        """Ask for the end of a step in a thread, which nobody can enforce: it is waited for until its grace is over."""
+        self.stopping.add(node)
+        self.desk.later(self.run.options.grace, partial(self._abandon, node))
 
     def adopt(self, begun: Begun) -> None:
         """Await what a plain function returned as the end of its step, unless that was to end."""
         lane = self._start(begun)
-        if self.stopping.pop(begun[0], None) is not None:
+        if begun[0] in self.stopping:
+            self.stopping.remove(begun[0])
             lane.stop()
 
-    def abandon(self, now: float) -> None:
-        """Give up waiting for steps whose grace is over: their threads end with their bodies."""
-        for node in [node for node, deadline in self.stopping.items() if deadline <= now]:
-            del self.stopping[node]
-            if self.run.schedule.state(node) == State.RUNNING.code:
-                self.run.abandoned.append(node)
-                self.run.schedule.cancel(node)
+    def _abandon(self, node: int) -> None:
+        """Give up waiting for a step whose grace is over: its thread ends with its body."""
+        if node in self.stopping and self.run.schedule.state(node) == State.RUNNING.code:
+            self.run.abandoned.append(node)
+            self.run.schedule.cancel(node)
+
+    def hand_over(self, job: Job, *, reserved: bool = False) -> None:
+        """Have a thread do a job, before any step; a reserved one gets a thread of its own if all are busy."""
+        with self._lock:
+            self._jobs.append(job)
+            if self._idle and not self._closed:
+                self._idle -= 1
+                self._told.put(_LOOK)
+            elif reserved or len(self._threads) < self.run.options.threads:
+                self._hire()
 
     def leaving(self) -> bool:
         """Send idle threads home and say whether some are still on their way; the abandoned end with their bodies."""
@@ -106,44 +116,49 @@ class Threads:
             if self._idle and not self._closed:
                 self._idle -= 1
                 self._told.put(_LOOK)
-            if self._idle or self._closed or len(self._threads) >= self.options.threads:
+            if self._idle or self._closed or len(self._threads) >= self.run.options.threads:
                 return
-            thread = threading.Thread(target=self._main, name=f"orch-worker-{len(self._threads) + 1}", daemon=True)
-            self._threads.add(thread)
+            self._hire()
+
+    def _hire(self) -> None:
+        thread = threading.Thread(target=self._main, name=f"orch-worker-{len(self._threads) + 1}", daemon=True)
+        self._threads.add(thread)
         thread.start()
-
-    def wake(self) -> None:
-        """Wake the desk; cheap to repeat before it has run."""
-        if not self._woken:
-            self._woken = True
-            try:
-                self._post(self._arrived)
-            except RuntimeError:  # the loop is gone: only an abandoned thread can be so late
-                _logger.debug("a worker thread ended after its event loop")
-
-    def _arrived(self) -> None:
-        self._woken = False
-        self.news.set()
 
     # -- in a thread -----------------------------------------------------------------------------------------------
 
     def _main(self) -> None:
         _claim_for_trio(self._token.native_token)
         with claim_worker_thread(self._token.backend_class, self._token.native_token):  # for anyio.from_thread
-            step = self.run.schedule.take(THREAD)
+            step = self._next()
             while step >= 0 or self._park(step):
-                step = self._step(step) if step >= 0 else self.run.schedule.take(THREAD)
+                step = self._step(step) if step >= 0 else self._next()
         self._gone.add(threading.current_thread())
-        self.wake()
+        self.desk.wake()
+
+    def _next(self) -> int:
+        """Do the jobs there are, then take a step."""
+        while self._jobs:
+            try:
+                job = self._jobs.popleft()
+            except IndexError:  # somebody was faster
+                break
+            self._busy[job] = threading.current_thread()
+            job.do(self.desk.send)
+            del self._busy[job]
+            self.desk.post(job.finish)
+        return self.run.schedule.take(THREAD)
 
     def _park(self, code: int) -> bool:
         """Wait for work; False: go home. Idleness is on record before the last look, so that no wake-up is lost."""
         with self._lock:
             if self._closed:
                 return False
-            self._idle += 1
+            self._idle += not self._jobs
+            if self._jobs:
+                return True
         if code == REACT or self.run.schedule.ready(LOOP) or not self.run.schedule.is_active():
-            self.wake()
+            self.desk.wake()
         if code == IDLE:
             self.grow()
         return self._told.get()
@@ -152,7 +167,7 @@ class Threads:
         run = self.run
         self._busy[step] = threading.current_thread()
         if run.watched:  # whoever watches wants to see it now
-            self.wake()
+            self.desk.wake()
         self.grow()
         context = self._context.copy()
         try:
@@ -165,22 +180,21 @@ class Threads:
                 return self._succeeded(step, value)
             del self._busy[step]
             self._returned(step, value, context)
-        return run.schedule.take(THREAD)
+        return self._next()
 
     def _returned(self, step: int, value: Any, context: Context) -> None:
         """Leave an awaitable to the loop; one that came too late is closed, so that nobody misses its end."""
         if step in self.run.abandoned:
             getattr(value, "close", _nothing)()
         else:
-            self.messages.append(partial(self.adopt, (step, awaited(value), context)))
-            self.wake()
+            self.desk.send(partial(self.adopt, (step, awaited(value), context)))
 
     def _succeeded(self, step: int, value: object) -> int:
         run = self.run
         run.values[step] = value
         del self._busy[step]
         try:
-            if run.crowded():
+            if run.crowded() or self._jobs:
                 run.schedule.done(step)
                 following = IDLE
             else:
@@ -190,7 +204,7 @@ class Threads:
             _logger.warning("task %r returned after it was abandoned; its value is dropped", run.plan.path(step))
             return IDLE
         if run.watched or run.schedule.ready(LOOP):
-            self.wake()
+            self.desk.wake()
         return following
 
     def _failed(self, step: int, error: BaseException) -> None:
@@ -203,8 +217,8 @@ class Threads:
         elif isinstance(error, Exception):
             run.fail(step, error)
         else:
-            self.messages.append(partial(run.interrupt, step, error))
-        self.wake()
+            self.desk.messages.append(partial(run.interrupt, step, error))
+        self.desk.wake()
 
 
 def _nothing() -> None: ...

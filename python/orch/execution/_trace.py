@@ -11,13 +11,14 @@ from functools import partial
 from typing import Any
 
 from orch.context import Context
-from orch.event import STATES, Event, LogEvent, RunEvent, State, TaskEvent
+from orch.event import STATES, Event, RunEvent, State, TaskEvent
 from orch.execution._run import Run
 from orch.plan import NONE
 
-__all__ = ("Decoder", "bind")
+__all__ = ("Decoder", "bind", "rebind")
 
 _NOTE = 15
+_CANCELLED = "cancelled", None
 _REASONS = (None, "upstream_failed", "aborted", "upstream_cancelled")
 
 
@@ -27,7 +28,7 @@ class Decoder:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._position = self._notes = self._seq = 0
-        self._started: set[int] = set()
+        self._attempts: dict[int, int] = {}
 
     def begin(self) -> RunEvent:
         """Return the first event of the run."""
@@ -52,27 +53,28 @@ class Decoder:
     def _event(self, node: int, code: int, reason: int, cause: int, nanoseconds: int) -> Event:
         self._seq += 1
         run = self._run
-        time, path = run.time(nanoseconds), run.plan.paths[node]
+        time = run.time(nanoseconds)
         if code == _NOTE:
             self._notes += 1
-            return LogEvent(run.run_id, self._seq, time, path, *run.notes[self._notes - 1])
-        state = STATES[code]
+            kind, path, facts = run.notes[self._notes - 1]
+            return kind(run.run_id, self._seq, time, path, *facts)
+        state, attempt = STATES[code], self._attempts.get(node, 0)
         if state is State.RUNNING:
-            self._started.add(node)
-        return TaskEvent(
-            run.run_id,
-            self._seq,
-            time,
-            path,
-            run.plan.name(node),
-            state,
-            int(node in self._started),
-            run.values[node] if state is State.SUCCEEDED else None,
-            run.errors.get(node) if state in {State.FAILED, State.CANCELLED} else None,
-            None,
-            _REASONS[reason],
-            None if cause == NONE else run.plan.path(cause),
-        )
+            self._attempts[node] = attempt = attempt + 1
+        value, error, delay = self._outcome(node, state, attempt)
+        why, who = _REASONS[reason], None if cause == NONE else run.plan.path(cause)
+        if state is State.CANCELLED:
+            why, who = run.reasons.get(node, _CANCELLED)
+        name, path = run.plan.name(node), run.plan.paths[node]
+        return TaskEvent(run.run_id, self._seq, time, path, name, state, attempt, value, error, delay, why, who)
+
+    def _outcome(self, node: int, state: State, attempt: int) -> tuple[Any, BaseException | None, float | None]:
+        """Return value, error and delay of what has just changed its state."""
+        if state is State.SUCCEEDED:
+            return self._run.values[node], None, None
+        if state is State.RETRYING:
+            return None, *self._run.trails[node].failures[attempt - 1]
+        return None, self._run.errors.get(node) if state in {State.FAILED, State.CANCELLED} else None, None
 
 
 def bind(run: Run, context: Context[Any]) -> None:
@@ -89,3 +91,12 @@ def bind(run: Run, context: Context[Any]) -> None:
     for slot, node, _ in run.plan.wiring.contexts:
         view = run.context._view(partial(run.plan.path, node), 1, partial(run.log, node))  # noqa: SLF001 (as above)
         run.values[slot] = view
+
+
+def rebind(run: Run, node: int, attempt: int) -> None:
+    """Give a step that is called again views that know which attempt it is."""
+    for slot, owner, _ in run.plan.wiring.contexts:
+        if owner == node and run.values[slot] is not None:
+            run.values[slot] = run.values[slot]._view(  # noqa: SLF001 (as above)
+                partial(run.plan.path, node), attempt, partial(run.log, node)
+            )

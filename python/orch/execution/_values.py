@@ -89,9 +89,9 @@ class RunSource:
         """List the groups with the positions of their tasks; joins are no tasks, hence the search."""
         plan, nodes = self._run.plan, self._run.plan.nodes
         for scope, row in enumerate(plan.draft.scopes):
-            yield GroupShape(
-                plan.draft.scope_path(scope), row.kind, bisect_left(nodes, row.start), bisect_left(nodes, row.end)
-            )
+            start, stop = bisect_left(nodes, row.start), bisect_left(nodes, row.end)
+            path, error = plan.draft.scope_path(scope), self._run.errors.get(row.join)
+            yield GroupShape(path, row.kind, start, stop, error)
 
     def value_at(self, position: int) -> Any:
         """Return the value of a task that succeeded and was kept."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import attrs
 
 from orch.errors import close_matches
-from orch.event import Event, State, TaskEvent
+from orch.event import CompensationEvent, Event, State, TaskEvent
 from orch.event._text import brief
 from orch.event._types import sealed
 
@@ -30,7 +30,10 @@ class Timed:
 @sealed
 @attrs.frozen(weakref_slot=False)
 class TaskRecord(Timed):
-    """What is known about a task of a run: `value` and `error` of its last attempt, `reason` and `cause` of a skip."""
+    """What is known about a task of a run: `value` and `error` of its last attempt, `reason` and `cause` of a skip.
+
+    `compensation_error` says why it could not be undone; then it stays what it was.
+    """
 
     path: str
     name: str
@@ -43,6 +46,7 @@ class TaskRecord(Timed):
     reason: str | None = None
     cause: str | None = None
     cached: bool = False
+    compensation_error: BaseException | None = attrs.field(default=None, repr=brief)
 
 
 @attrs.frozen
@@ -64,6 +68,7 @@ class GroupShape(NamedTuple):
     kind: str
     start: int
     stop: int
+    error: BaseException | None = None  # of the group itself: its time was up
 
 
 def advance(record: TaskRecord, event: TaskEvent) -> TaskRecord:
@@ -84,6 +89,8 @@ def fold(events: Iterable[Event]) -> dict[str, TaskRecord]:
         if isinstance(event, TaskEvent):
             record = records.get(event.path) or TaskRecord(event.path, event.name)
             records[event.path] = advance(record, event)
+        elif isinstance(event, CompensationEvent):
+            records[event.path] = attrs.evolve(records[event.path], compensation_error=event.error)
     return records
 
 
@@ -147,12 +154,15 @@ def fold_groups(shapes: Iterable[GroupShape], tasks: Sequence[TaskRecord]) -> di
         for task in tasks
     ]
     ends, records = list(range(1, len(tasks) + 1)), dict[str, GroupRecord]()
-    for path, kind, start, stop in reversed(list(shapes)):
+    for path, kind, start, stop, own in reversed(list(shapes)):
         inside, position = list[_Tally](), start
         while position < stop:
             inside.append(tallies[position])
             position = ends[position]
         tally = _merged(inside)
+        if own is not None:
+            failed = TaskRecord(path, path, State.FAILED, error=own, finished=tally.finished)
+            tally = tally._replace(states=tally.states | {State.FAILED}, failed=tally.failed or failed)
         if inside:
             tallies[start], ends[start] = tally, stop
         state = group_state(tally.states)

@@ -1,11 +1,15 @@
 """`AsyncRunner`: holds all configuration, takes definitions, gives results. `orch.run` is `AsyncRunner().run`."""
 
+import random
+import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
 from types import NoneType
 from typing import Any, TypeAlias
 
+import attrs
+
+from orch.abc import Clock
 from orch.context import Context
 from orch.definition import Workflow
 from orch.errors import expect
@@ -13,6 +17,7 @@ from orch.event import event_bus
 from orch.execution import Options, Run, RunSource, bind, execute
 from orch.plan import Plan, compile, values_for  # noqa: A004 (the verb users know from re)
 from orch.plan import select as part_of
+from orch.policies import seconds
 from orch.result import RunResult
 
 __all__ = ("AsyncRunner", "Given", "Runnable", "run")
@@ -30,6 +35,9 @@ class AsyncRunner:
         limit: How many steps of a run may be active at once; None: as many as are ready.
         threads: How many worker threads a run may have for plain functions; None: 40.
         context: The Context of runs that are given none.
+        clock: Tells the time, for breakers, deadlines of retries, events and results; None: that of the machine.
+        rng: Where the jitter of retries comes from; None: an unpredictable one.
+        compensation_timeout: Seconds that the compensations of one group may take, all together.
         grace: Seconds that a cancelled or aborted run waits for plain functions still running in threads, and for
             subscribers. What is not over by then is given up, and listed in `result.abandoned`.
         strict_subscribers: Let the first error of a subscriber end the run and be raised, instead of logging it.
@@ -49,16 +57,29 @@ class AsyncRunner:
         limit: int | None = None,
         threads: int | None = None,
         context: Context[Any] | None = None,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
         grace: float = 5.0,
+        compensation_timeout: float = 60.0,
         strict_subscribers: bool = False,
     ) -> None:
         expect("limit", limit, int, NoneType, least=1)
         expect("threads", threads, int, NoneType, least=1)
         expect("grace", grace, int, float, least=0)
-        self._limit = min(limit or 0, 0xFFFFFFFF)  # no run has more steps than that
+        expect("rng", rng, random.Random, NoneType)
+        expect("strict_subscribers", strict_subscribers, bool)
         self._context = _context(context)
         self._subscribers = _callables(subscribers)
-        self._how = threads or 40, float(grace), strict_subscribers
+        self._options = Options(
+            (),
+            min(limit or 0, 0xFFFFFFFF),  # no run has more steps than that
+            threads or 40,
+            float(grace),
+            seconds("compensation_timeout", compensation_timeout) or float("inf"),
+            strict_subscribers,
+            time if clock is None else _clock(clock),
+            rng or random.Random(),  # noqa: S311 (spreads retries, keeps no secret)
+        )
 
     async def run(
         self,
@@ -108,16 +129,24 @@ class AsyncRunner:
         if everybody or event_bus.subscriptions:
             everybody = (*everybody, event_bus)
         values = values_for(plan, given, shared)
-        run = Run(plan, values, run_id or uuid.uuid4().hex, datetime.now(UTC), self._limit)
+        run = Run(plan, values, run_id or uuid.uuid4().hex, attrs.evolve(self._options, subscribers=everybody))
         if shared is not None:
             bind(run, shared)
-        await execute(run, Options(everybody, *self._how))
+        await execute(run)
         abandoned, errors = tuple(map(plan.path, run.abandoned)), tuple(run.errors.values())
         name, source, times = plan.workflow.name, RunSource(run), (run.started, run.time(run.ended))
         result = RunResult(run.run_id, name, run.state, source, errors, run.context, *times, abandoned)
         if raise_on_failure:
             result.raise_for_failure()
         return result
+
+
+def _clock(clock: Any) -> Clock:
+    for method in ("monotonic", "time"):
+        if not callable(getattr(clock, method, None)):
+            raise TypeError(f"clock: expected something with monotonic() and time(), found {type(clock).__name__}")
+    found: Clock = clock
+    return found
 
 
 def _given(positional: Any, inputs: Any, context: Any, keywords: Any) -> tuple[dict[str, Any], Context[Any] | None]:

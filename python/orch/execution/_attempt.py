@@ -1,0 +1,225 @@
+"""One attempt of a step that has policies: limiter, then breaker, then timeout, then the body.
+
+A lane awaits an attempt like any other coroutine and knows nothing of policies; what follows from a failed one, another
+attempt or the end of the step, `Run.fail` decides.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from contextvars import copy_context
+from functools import partial
+from typing import Any
+
+from anyio import CancelScope, CapacityLimiter, Lock, Semaphore, WouldBlock, current_time
+
+from orch.errors import TaskTimeoutError
+from orch.execution._guards import enter
+from orch.execution._job import Job
+from orch.execution._retry import Trail
+from orch.execution._run import Lane, Run
+from orch.execution._trace import rebind
+from orch.execution._values import collect
+from orch.plan import COLLECT, IN_PLACE, Rules
+from orch.policies import CircuitBreaker, Limiter, RateLimit
+
+__all__ = ("Settled", "arguments", "attempt", "in_thread", "limited", "protected", "timed")
+
+Body = Callable[[], Awaitable[Any]]
+_IMMEDIATE = (CapacityLimiter, Semaphore, Lock, RateLimit)  # whose `acquire_nowait` raises anyio.WouldBlock
+_logger = logging.getLogger("orch")
+
+
+class Settled(BaseException):
+    """Tells the lane that the end of its step is on record already."""
+
+
+async def attempt(run: Run, step: int, lane: Lane) -> Any:
+    """Make one attempt, and return what the body gives."""
+    rules, trail = run.plan.rules[step], run.trails.get(step)
+    if trail is None:
+        trail = run.trails[step] = Trail(1, run.clock() if rules.retry is not None else 0.0)
+    else:
+        trail.attempt += 1
+        rebind(run, step, trail.attempt)
+    if rules.guards:
+        enter(run, rules.guards)
+    if rules.undo is not None:
+        trail.arguments = arguments(run, step)
+    body = _Plain(run, step, rules, trail, lane) if rules.plain else partial(_admitted, run, step, rules, trail)
+    trail.value = await limited(rules.limiter, body)
+    return trail.value
+
+
+async def _admitted(run: Run, step: int, rules: Rules, trail: Trail) -> Any:
+    body = partial(_body, run, step, trail)
+    if rules.breaker is None:
+        return await timed(run, step, rules.timeout, body)
+    return await protected(run, run.plan.path(step), rules.breaker, partial(timed, run, step, rules.timeout, body))
+
+
+async def _body(run: Run, step: int, trail: Trail) -> Any:
+    trail.is_unknown, before = True, trail.is_unknown
+    try:
+        value = run.plan.calls[step](*arguments(run, step))  # type: ignore[misc] # no join is taken
+        if not run.plan.kinds[step] & IN_PLACE or hasattr(type(value), "__await__"):
+            value = await value
+    except Exception:
+        trail.is_unknown = before
+        raise
+    trail.is_unknown = before
+    return value
+
+
+def arguments(run: Run, step: int) -> list[Any]:
+    """Return the arguments of a step, after the values of groups that it reads are put together."""
+    if run.plan.kinds[step] & COLLECT:
+        collect(run, run.plan.wiring.collects[step])
+    return [run.values[slot] for slot in run.plan.wiring.slots[step]]
+
+
+# -- policies, one by one ----------------------------------------------------------------------------------------------
+
+
+async def limited(limiter: Limiter | None, body: Body) -> Any:
+    """Await the body while holding the limiter, which is taken without waiting if that can be done.
+
+    What a body in a thread has not let go when it is given up, the limiter gets back when the thread ends.
+    """
+    if limiter is None:
+        return await body()
+    job = body.job if isinstance(body, _Plain) else None
+    release = await _acquire(limiter, job)
+    try:
+        return await body()
+    finally:
+        if job is None or not job.is_lasting:
+            release()
+        else:
+            job.on_end = release
+
+
+async def _acquire(limiter: Any, job: Job | None) -> Callable[[], object]:
+    """Take the limiter, and return how to give it back: also from another task, if it may be a thread that ends."""
+    if job is not None and isinstance(limiter, CapacityLimiter):
+        await limiter.acquire_on_behalf_of(job)
+        return partial(limiter.release_on_behalf_of, job)
+    if not isinstance(limiter, _IMMEDIATE):
+        await limiter.acquire()
+        return limiter.release  # type: ignore[no-any-return]
+    try:
+        limiter.acquire_nowait()
+    except WouldBlock:
+        await limiter.acquire()
+    return limiter.release
+
+
+async def protected(run: Run, path: str, breaker: CircuitBreaker | None, body: Body) -> Any:
+    """Await the body as a call that a breaker admits and counts; CircuitOpenError if it does not."""
+    if breaker is None:
+        return await body()
+    permit = breaker.admit(run.clock())
+    run.circuit(path, breaker.name, permit.change)
+    try:
+        value = await body()
+    except Exception as error:
+        run.circuit(path, breaker.name, breaker.failed(permit, error, run.clock()))
+        raise
+    except BaseException:
+        run.circuit(path, breaker.name, breaker.abandoned(permit))
+        raise
+    run.circuit(path, breaker.name, breaker.succeeded(permit))
+    return value
+
+
+async def timed(run: Run, node: int, seconds: float | None, body: Body) -> Any:
+    """Await the body for so many seconds; TaskTimeoutError then. A value that comes nevertheless is taken."""
+    if seconds is None:
+        return await body()
+    with CancelScope(deadline=current_time() + seconds) as scope:
+        value = await body()
+        if scope.cancel_called:
+            run.log(node, "warning", f"returned a value after its timeout of {seconds:g} s")
+        return value
+    raise TaskTimeoutError(run.plan.path(node), seconds)
+
+
+# -- plain functions ---------------------------------------------------------------------------------------------------
+
+
+async def in_thread(run: Run, node: int, seconds: float | None, job: Job, *, reserved: bool = False) -> Any:
+    """Have a thread do the job, and return what it gives; its time begins when the thread does.
+
+    Nobody can stop a thread. If this is cancelled, the job has as long to end as the run's grace says; if its time is
+    over, it goes on by itself.
+    """
+    with CancelScope() as scope:
+        if seconds is not None:
+            job.on_begin = partial(_set_deadline, scope, seconds)
+        run.hand_over(job, reserved=reserved)
+        try:
+            await job.ended.wait()
+        except run.cancelled_class:
+            if not job.withdraw() and not scope.cancel_called:
+                with CancelScope(shield=True, deadline=current_time() + run.options.grace):
+                    await job.ended.wait()
+            if not job.ended.is_set():
+                raise
+        value = job.result()
+        return await value if hasattr(type(value), "__await__") else value
+    raise TaskTimeoutError(run.plan.path(node), seconds or 0.0)
+
+
+def _set_deadline(scope: CancelScope, seconds: float) -> None:
+    scope.deadline = current_time() + seconds
+
+
+class _Plain:
+    """An attempt whose body is a job for a thread.
+
+    Where the timeout is over before the body is, the step fails, but keeps its slots and its limiter until the body has
+    ended, and no other attempt begins before.
+    """
+
+    def __init__(self, run: Run, step: int, rules: Rules, trail: Trail, lane: Lane) -> None:
+        call = partial(copy_context().run, run.plan.calls[step], *arguments(run, step))  # type: ignore[arg-type] # no join
+        self._of = run, step, rules, trail, lane
+        self.job = Job(call)
+
+    async def __call__(self) -> Any:
+        run, step, rules, trail, _ = self._of
+        body = partial(in_thread, run, step, rules.timeout, self.job)
+        try:
+            return await protected(run, run.plan.path(step), rules.breaker, body)
+        except TaskTimeoutError as error:
+            if self.job.is_lasting:
+                await self._outlast(error)
+                raise Settled from None
+            raise
+        except run.cancelled_class:
+            if self.job.is_lasting:
+                run.abandoned.append(step)
+            raise
+        finally:
+            trail.is_unknown = trail.is_unknown or self.job.is_lasting
+
+    async def _outlast(self, error: TaskTimeoutError) -> None:
+        """Put the failure on record at once, then wait for the end of the body, or of the run and its grace."""
+        run, step, _, trail, lane = self._of
+        trail.is_unknown = True
+        run.schedule.hold(step)
+        run.lanes.pop(step, None)
+        with CancelScope(shield=True) as run.outlasting[step]:
+            run.fail(step, error, final=lane.stopped or run.cancelled)
+            run.leave()
+            await self.job.ended.wait()
+        del run.outlasting[step]
+        if self.job.is_lasting:
+            run.abandoned.append(step)
+        else:
+            _logger.warning("task %r ended after its timeout; what it gave is dropped", run.plan.path(step))
+            run.schedule.let_go(step)
+            if trail.is_due:
+                run.requeue(step)
+        run.notice()

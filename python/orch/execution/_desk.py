@@ -1,0 +1,109 @@
+"""The desk: what is done on the event loop at a certain time, or because a worker thread asks for it.
+
+One task a run, and only in runs that have threads, policies or guarded groups. It sleeps until the next timer or
+message, does what is due, and lets the run react to all of it at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import count
+from typing import Any
+
+from anyio import CancelScope, current_time, move_on_at
+from anyio import Event as Signal
+from anyio.lowlevel import current_token
+
+from orch.execution._run import Run
+
+__all__ = ("Desk",)
+
+_FOREVER = float("inf")
+_logger = logging.getLogger("orch")
+
+
+def _nobody() -> bool:
+    return False
+
+
+class Desk:
+    """Messages from threads and timers of one run; `attend` is its task."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self.messages: deque[Callable[[], object]] = deque()
+        self._timers: list[tuple[float, int, Callable[[], object]]] = []
+        self._numbers = count()
+        self._news = Signal()
+        self._woken = False
+        self.leaving: Callable[[], bool] = _nobody  # whether threads are on their way home, and sends them there
+        native: Any = current_token().native_token
+        self._post: Callable[..., object] = getattr(native, "call_soon_threadsafe", None) or native.run_sync_soon
+        run.notice, run.at, run.later = self._arrived, self.at, self.later
+
+    def at(self, when: float, do: Callable[[], object]) -> None:
+        """Call `do` at a time of the event loop's clock, unless the run has ended by then. On the loop only."""
+        heappush(self._timers, (when, next(self._numbers), do))
+        if self._timers[0][2] is do:
+            self._news.set()
+
+    def later(self, delay: float, do: Callable[[], object]) -> None:
+        """Call `do` after so many seconds."""
+        self.at(current_time() + delay, do)
+
+    def send(self, message: Callable[[], object]) -> None:
+        """Have something done on the loop soon; from any thread."""
+        self.messages.append(message)
+        self.wake()
+
+    def wake(self) -> None:
+        """Wake the desk, from any thread; cheap to repeat before it has run."""
+        if not self._woken:
+            self._woken = True
+            self.post(self._arrived)
+
+    def post(self, call: Callable[[], object]) -> None:
+        """Have the loop make a call, whether or not the desk is still there; from any thread."""
+        try:
+            self._post(call)
+        except RuntimeError:  # the loop is gone: only an abandoned thread can be so late
+            _logger.debug("a worker thread ended after its event loop")
+
+    def _arrived(self) -> None:
+        self._woken = False
+        self._news.set()
+
+    async def attend(self, settled: Signal) -> None:
+        """Do what comes up until the run is settled and nobody is `leaving`; shielded, for threads cannot be stopped.
+
+        Timers that are not due by then are forgotten.
+        """
+        run = self._run
+        with CancelScope(shield=True):
+            while run.schedule.is_active() or self._outlasting() or self.leaving():
+                with move_on_at(self._timers[0][0] if self._timers else _FOREVER):
+                    await self._news.wait()
+                self._news = Signal()
+                while self.messages:
+                    self.messages.popleft()()
+                self._ring()
+                run.react()
+                run.publish()
+                run.spread()
+            settled.set()
+
+    def _outlasting(self) -> bool:
+        """Say whether bodies in threads have outlived the run, which from now on waits as long as its grace says."""
+        if self._run.schedule.is_active():
+            return False
+        for scope in self._run.outlasting.values():
+            scope.deadline = min(scope.deadline, current_time() + self._run.options.grace)
+        return bool(self._run.outlasting)
+
+    def _ring(self) -> None:
+        now = current_time()
+        while self._timers and self._timers[0][0] <= now:
+            heappop(self._timers)[2]()

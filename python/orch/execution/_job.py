@@ -1,0 +1,67 @@
+"""A body for a worker thread, seen from the loop: handed over, begun, ended; withdrawn if nobody waits for it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from anyio import Event as Signal
+
+__all__ = ("Job",)
+
+
+def _nothing() -> None: ...
+
+
+class Job:
+    """One call in a worker thread. What it does to the loop goes through the desk, as a message."""
+
+    __slots__ = ("_call", "_lock", "_withdrawn", "ended", "error", "is_begun", "on_begin", "on_end", "value")
+
+    def __init__(self, call: Callable[[], Any], on_begin: Callable[[], object] | None = None) -> None:
+        self._call = call
+        self._lock = threading.Lock()
+        self._withdrawn = self.is_begun = False
+        self.on_begin = on_begin  # to be called on the loop when a thread has begun
+        self.on_end: Callable[[], object] = _nothing  # the same, when it has ended
+        self.ended = Signal()
+        self.value: Any = None
+        self.error: BaseException | None = None
+
+    def do(self, send: Callable[[Callable[[], object]], object]) -> None:
+        """Make the call, in the thread of the caller; what it raises is kept."""
+        with self._lock:
+            if self._withdrawn:
+                return
+            self.is_begun = True
+        if self.on_begin is not None:
+            send(self.on_begin)
+        try:
+            self.value = self._call()
+        except BaseException as error:  # noqa: BLE001 (whatever it is, it is the outcome of the step)
+            self.error = error
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether a thread has begun and, as far as the loop knows, not ended."""
+        return self.is_begun and not self.ended.is_set()
+
+    def withdraw(self) -> bool:
+        """Say that nobody wants it any more; False if a thread has begun."""
+        with self._lock:
+            self._withdrawn = not self.is_begun
+        return self._withdrawn
+
+    def finish(self) -> None:
+        """Tell who waits that it has ended. On the loop."""
+        self.ended.set()
+        with suppress(RuntimeError):  # of a limiter that only takes it back from the task that has it
+            self.on_end()
+
+    def result(self) -> Any:
+        """Return what the call returned, or raise what it raised."""
+        if self.error is not None:
+            raise self.error
+        return self.value

@@ -1,0 +1,147 @@
+"""Compensation: what a group has done is undone, step by step, before anybody outside hears how the group ended.
+
+It begins when everything in the group has ended, so nothing is undone while something is still done. It is shielded
+from cancellation and has a deadline; one compensation that fails does not keep the others from being made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from contextvars import copy_context
+from functools import partial
+from itertools import count
+from typing import Any, cast
+
+from anyio import CancelScope, current_time, sleep
+
+from orch.context import Context
+from orch.definition import Group, Task
+from orch.errors import CompensationError, TaskTimeoutError
+from orch.event import CompensationEvent, State
+from orch.execution._attempt import in_thread, limited, protected, timed
+from orch.execution._failure import annotate, foreign, is_cancelled, unwrapped
+from orch.execution._job import Job
+from orch.execution._lane import alone
+from orch.execution._run import Run
+from orch.plan import Undo
+from orch.policies import UNKNOWN, FailureStrategy, underlying
+
+__all__ = ("compensate", "due")
+
+_ENDS = State.SUCCEEDED.code, State.FAILED.code, State.CANCELLED.code
+
+
+def due(run: Run, scope: int, worst: State) -> list[int]:
+    """Return the steps of a group that are to be undone now that all in it have ended, in that order."""
+    row = run.plan.draft.scopes[scope]
+    chosen = scope in run.undoing
+    if isinstance(row.group, Group):
+        chosen = chosen or row.group.on_failure is FailureStrategy.COMPENSATE
+    if worst is State.SUCCEEDED or not chosen:
+        return []
+    inside = {node: trail for node, trail in run.trails.items() if row.start <= node < row.end}
+    having = {node for node in inside if run.plan.rules[node].undo is not None} - run.undone
+    unknown = {node for node in having if inside[node].is_unknown and run.plan.draft.task(node).compensate_unknown}
+    return in_reverse(((node, code) for node, code, *_ in run.schedule.journal()), having, unknown)
+
+
+def in_reverse(entries: Iterable[tuple[int, int]], having: Collection[int], unknown: Collection[int]) -> list[int]:
+    """Return those of `having` that succeeded, or whose outcome is unknown, the last one first. Pure.
+
+    Args:
+        entries: What happened in order, as node and number of the state.
+        having: Steps that have a compensation which has not been made.
+        unknown: Steps of which nobody knows what they did before they failed or were stopped.
+    """
+    ends = {node: code for node, code in entries if code in _ENDS and node in having}
+    return [node for node in reversed(ends) if ends[node] == State.SUCCEEDED.code or node in unknown]
+
+
+async def compensate(run: Run, scope: int, nodes: list[int]) -> None:
+    """Undo the steps one after another, then let the group settle."""
+    cause, errors, left = None if run.cancelled else run.blame(scope), list[Exception](), list(nodes)
+    run.undone.update(nodes)
+    try:
+        with CancelScope(shield=True, deadline=current_time() + run.options.compensation_timeout):
+            while left:
+                errors += await _undone(run, left[0], cause)
+                del left[0]
+        errors += [_failed(run, node, _too_late(run, node)) for node in left]
+    except BaseException as error:
+        run.give_up(error)
+        raise
+    finally:
+        if errors:
+            path = run.plan.draft.scope_path(scope) or run.plan.workflow.name
+            what = f"{len(errors)} of {len(nodes)} compensations of {path!r} failed"
+            run.errors["compensation", scope] = CompensationError(what, errors)
+        run.schedule.settle(scope)
+        run.leave()
+
+
+async def _undone(run: Run, node: int, cause: Exception | None) -> list[Exception]:
+    """Make one compensation; return what went wrong with it, if anything did."""
+    known = State.from_code(run.schedule.state(node)) is State.SUCCEEDED
+    try:
+        await _tried(run, node, cause, run.trails[node].value if known else UNKNOWN)
+    except run.cancelled_class as error:
+        if is_cancelled():
+            raise
+        return [_failed(run, node, foreign(error))]
+    except Exception as error:  # noqa: BLE001 (the others have to be made nevertheless)
+        return [_failed(run, node, underlying(unwrapped(error)))]
+    if known:
+        run.schedule.compensate(node)
+    else:
+        run.log(node, "info", "compensated, although nobody knows what it did")
+    run.publish()
+    return []
+
+
+def _failed(run: Run, node: int, error: Exception) -> Exception:
+    annotate(error, f"in the compensation of task {run.plan.path(node)!r}")
+    run.note(CompensationEvent, run.plan.path(node), run.plan.name(node), error)
+    return error
+
+
+def _too_late(run: Run, node: int) -> TaskTimeoutError:
+    return TaskTimeoutError(f"the compensation of {run.plan.path(node)}", run.options.compensation_timeout)
+
+
+async def _tried(run: Run, node: int, cause: Exception | None, value: object) -> None:
+    """Call the compensation, as often as its own policy says."""
+    undo, began = cast("Undo", run.plan.rules[node].undo), run.clock()  # only steps that have one are due
+    task, path = undo.task, run.plan.path(node)
+    for attempt in count(1):
+        context = None if run.context is None else _view(run, node, run.context, attempt)
+        args, kwargs = undo.arguments(run.trails[node].arguments, value, cause, context)
+        body = partial(_call, run, node, task, partial(task.fn, *args, **kwargs))
+        try:
+            await limited(task.limiter, partial(protected, run, path, task.breaker, body))
+        except Exception as error:
+            elapsed = run.clock() - began
+            delay = task.retry.next_delay(attempt, error, run.options.rng, elapsed) if task.retry else None
+            if delay is None:
+                raise
+            await sleep(delay)
+        else:
+            return
+
+
+def _view(run: Run, node: int, context: Context[Any], attempt: int) -> Context[Any]:
+    return context._view(partial(run.plan.path, node), attempt, partial(run.log, node))  # noqa: SLF001 (made for this)
+
+
+async def _call(run: Run, node: int, task: Task[..., Any], call: Any) -> None:
+    """Call it once, where it belongs: in a thread, or on the loop."""
+    if task.signature.kind != "coroutine" and task.thread is not False:
+        job = Job(partial(copy_context().run, call))
+        await in_thread(run, node, task.timeout, job, reserved=True)
+    else:
+        await timed(run, node, task.timeout, lambda: alone(_awaited(call)))
+
+
+async def _awaited(call: Any) -> None:
+    value = call()
+    if hasattr(type(value), "__await__"):
+        await value
