@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, cast
@@ -22,13 +23,17 @@ class _Clocked:
         self._schedule = schedule
         self._clock = clock
         self._origin = clock.monotonic()
+        self._lock = threading.Lock()
+        self._now = 0  # the latest that was told
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        schedule, clock, verb = self._schedule, self._clock, getattr(self._schedule, name)
+        verb = getattr(self._schedule, name)
 
         def call(*args: int) -> Any:
-            schedule.set_time(max(0, round((clock.monotonic() - self._origin) * 1e9)))
-            return verb(*args)
+            with self._lock:  # of two threads the slower one may have read the clock first
+                self._now = max(self._now, round((self._clock.monotonic() - self._origin) * 1e9))
+                self._schedule.set_time(self._now)
+                return verb(*args)
 
         self.__dict__[name] = call  # looked up once
         return call

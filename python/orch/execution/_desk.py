@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Any
 
@@ -22,6 +22,8 @@ from orch.execution._run import Run
 __all__ = ("Desk",)
 
 _FOREVER = float("inf")
+_FEW = 64
+Timer = list[Any]  # when, a number that keeps the order, what to call or None
 _logger = logging.getLogger("orch")
 
 
@@ -35,24 +37,44 @@ class Desk:
     def __init__(self, run: Run) -> None:
         self._run = run
         self.messages: deque[Callable[[], object]] = deque()
-        self._timers: list[tuple[float, int, Callable[[], object]]] = []
+        self._timers: list[Timer] = []
+        self._stale = 0  # timers among them that were dropped
+        self._alarm = 0.0  # what the desk sleeps until
         self._numbers = count()
         self._news = Signal()
         self._woken = False
         self.leaving: Callable[[], bool] = _nobody  # whether threads are on their way home, and sends them there
         native: Any = current_token().native_token
         self._post: Callable[..., object] = getattr(native, "call_soon_threadsafe", None) or native.run_sync_soon
-        run.notice, run.at, run.later = self._arrived, self.at, self.later
+        run.notice, run.at, run.later, run.drop = self._arrived, self.at, self.later, self.drop
 
-    def at(self, when: float, do: Callable[[], object]) -> None:
-        """Call `do` at a time of the event loop's clock, unless the run has ended by then. On the loop only."""
-        heappush(self._timers, (when, next(self._numbers), do))
-        if self._timers[0][2] is do:
+    def at(self, when: float, do: Callable[[], object]) -> Timer:
+        """Call `do` at a time of the event loop's clock, unless that is dropped or the run has ended by then.
+
+        On the loop only. The desk is woken only if it would oversleep: most timers are dropped before they are due.
+        """
+        timer: Timer = [when, next(self._numbers), do]
+        heappush(self._timers, timer)
+        if when < self._alarm:
+            self._alarm = when
             self._news.set()
+        return timer
 
-    def later(self, delay: float, do: Callable[[], object]) -> None:
+    def drop(self, timer: Timer) -> None:
+        """Forget a timer; harmless when it has rung."""
+        timer[2] = None
+        if self._timers and self._timers[-1] is timer:
+            self._timers.pop()
+            return
+        self._stale += 1
+        if self._stale > len(self._timers) // 2 + _FEW:
+            self._timers = [each for each in self._timers if each[2] is not None]
+            heapify(self._timers)
+            self._stale = 0
+
+    def later(self, delay: float, do: Callable[[], object]) -> Timer:
         """Call `do` after so many seconds."""
-        self.at(current_time() + delay, do)
+        return self.at(current_time() + delay, do)
 
     def send(self, message: Callable[[], object]) -> None:
         """Have something done on the loop soon; from any thread."""
@@ -84,7 +106,8 @@ class Desk:
         run = self._run
         with CancelScope(shield=True):
             while run.schedule.is_active() or self._outlasting() or self.leaving():
-                with move_on_at(self._timers[0][0] if self._timers else _FOREVER):
+                self._alarm = self._timers[0][0] if self._timers else _FOREVER
+                with move_on_at(self._alarm):
                     await self._news.wait()
                 self._news = Signal()
                 while self.messages:
@@ -106,4 +129,6 @@ class Desk:
     def _ring(self) -> None:
         now = current_time()
         while self._timers and self._timers[0][0] <= now:
-            heappop(self._timers)[2]()
+            do = heappop(self._timers)[2]
+            if do is not None:
+                do()

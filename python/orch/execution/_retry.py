@@ -22,6 +22,7 @@ class Trail:
     began: float = 0.0  # when the first did, by the clock of the run
     failures: list[tuple[Exception, float]] = attrs.field(factory=list)  # each with the delay that followed
     is_due: bool = False  # whether the delay before the next attempt is over
+    is_late: bool = False  # whether the timeout of the attempt is over
     is_unknown: bool = False  # whether a body was called of which nobody knows how it ended
     arguments: list[Any] = attrs.field(factory=list)  # what it was called with, if that may be needed
     value: Any = None  # the same, of what it returned

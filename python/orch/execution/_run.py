@@ -64,14 +64,16 @@ class _Cancellable(Protocol):
 class Lane:
     """One task that takes steps and awaits them in place; `stop` ends the step it is in, and with it the lane."""
 
-    __slots__ = ("handle", "stopped")
+    __slots__ = ("expired", "handle", "stopped")
 
     def __init__(self) -> None:
         self.handle: _Cancellable | None = None
         self.stopped = False
+        self.expired = False  # whether all that has stopped it is the timeout of its step
 
-    def stop(self) -> None:
+    def stop(self, *, expired: bool = False) -> None:
         """Cancel the step this lane is in; harmless when repeated."""
+        self.expired = expired and (self.expired or not self.stopped)
         self.stopped = True
         if self.handle is not None:
             self.handle.cancel()
@@ -132,8 +134,9 @@ class Run:
         self.room: Callable[[], Awaitable[None]] = _no_wait  # wait for subscribers that are too far behind
         self.crowded: Callable[[], object] = _nothing  # whether there are such: threads take nothing new then
         self.hand_over: Callable[..., object] = _nothing  # have a thread do a job
-        self.at: Callable[[float, Callable[[], object]], object] = _nothing  # call back at a time of the loop
-        self.later: Callable[[float, Callable[[], object]], object] = _nothing  # the same, after so many seconds
+        self.at: Callable[[float, Callable[[], object]], Any] = _nothing  # call back at a time of the loop
+        self.later: Callable[[float, Callable[[], object]], Any] = _nothing  # the same, after so many seconds
+        self.drop: Callable[[Any], object] = _nothing  # do not call back
         self.close: Callable[[int, State], object] = _nothing  # let a guarded group settle, after what is due then
 
     @property
@@ -179,11 +182,15 @@ class Run:
         elif is_foreign(error):
             error = foreign(error)
         if isinstance(error, Exception):
-            self.fail(node, error, final=lane.stopped or self.cancelled)
+            self.fail(node, error, final=self.is_final(lane))
             self.react()
         else:
             self.interrupt(node, error)
         return False
+
+    def is_final(self, lane: Lane) -> bool:
+        """Say whether a step that fails in this lane is not to be tried again, because somebody wants it to end."""
+        return self.cancelled or (lane.stopped and not lane.expired)
 
     def fail(self, node: int, error: Exception, *, final: bool = False) -> None:
         """Record that an attempt failed, and with it the step, unless there will be another.

@@ -74,7 +74,8 @@ async def compensate(run: Run, scope: int, nodes: list[int]) -> None:
         if errors:
             path = run.plan.draft.scope_path(scope) or run.plan.workflow.name
             what = f"{len(errors)} of {len(nodes)} compensations of {path!r} failed"
-            run.errors["compensation", scope] = CompensationError(what, errors)
+            failure = run.errors["compensation", scope] = CompensationError(what, errors)
+            failure.__cause__ = cause
         run.schedule.settle(scope)
         run.leave()
 
