@@ -1,6 +1,8 @@
 """A clock that goes with the event loop, real or virtual."""
 
-from anyio import current_time
+from contextlib import suppress
+
+from anyio import NoEventLoopError, current_time
 
 __all__ = ("VirtualClock",)
 
@@ -22,15 +24,18 @@ class VirtualClock:
         (60.0, 1000060.0)
     """
 
-    __slots__ = ("epoch",)
+    __slots__ = ("_last", "epoch")
 
     def __init__(self, epoch: float = 0.0) -> None:
         self.epoch = epoch
+        self._last = 0.0
 
     def monotonic(self) -> float:
-        """Return seconds that only ever grow, from an origin of the loop's own."""
-        return current_time()
+        """Return seconds that only ever grow, from an origin of the loop's own; where there is no loop, the last."""
+        with suppress(NoEventLoopError):  # a result may be looked at when the loop is gone
+            self._last = current_time()
+        return self._last
 
     def time(self) -> float:
         """Return seconds since 1970."""
-        return self.epoch + current_time()
+        return self.epoch + self.monotonic()
