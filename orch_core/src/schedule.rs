@@ -113,14 +113,18 @@ struct Tally {
     open: u32,
     /// The worst end among the others.
     worst: Verdict,
-    /// Whether it counts one more as open: somebody who lets it settle, see [`Schedule::guard`].
+    /// Whether somebody must let it settle, see [`Schedule::guard`].
     is_guarded: bool,
 }
 
 impl Tally {
-    /// Whether nothing is open but the guard.
+    fn is_settled(&self) -> bool {
+        self.open == 0 && !self.is_guarded
+    }
+
+    /// Whether it waits for nothing but its guard.
     fn is_waiting(&self) -> bool {
-        self.is_guarded && self.open == 1
+        self.open == 0 && self.is_guarded
     }
 }
 
@@ -146,7 +150,7 @@ pub struct Schedule {
     drained: Drained,
     /// Failed nodes that were handed out. Their successors are told by the next drain.
     answered: Vec<u32>,
-    /// How many scopes have nothing open but their guards.
+    /// How many scopes wait for nothing but their guards.
     waiting: u32,
     /// Those among them of whom nobody has been told.
     settling: Vec<u32>,
@@ -568,10 +572,6 @@ impl Schedule {
             tally.worst = tally.worst.worst(verdict);
             tally.open -= 1;
             if tally.open > 0 {
-                if tally.is_waiting() {
-                    self.waiting += 1;
-                    self.settling.push(scope);
-                }
                 return;
             }
             verdict = tally.worst;
@@ -581,8 +581,14 @@ impl Schedule {
     }
 
     /// No member of `scope` is open any more: its exit join waits for one thing less. Without an exit
-    /// the scope is itself a settled member of its parent, which is returned.
+    /// the scope is itself a settled member of its parent, which is returned. If somebody guards it
+    /// they are to hear of it first.
     fn close_scope(&mut self, scope: u32) -> Option<u32> {
+        if self.tallies[scope as usize].is_guarded {
+            self.waiting += 1;
+            self.settling.push(scope);
+            return None;
+        }
         let shape = self.layout.scope(scope);
         if shape.join == NONE {
             return (shape.parent != NONE).then_some(shape.parent);

@@ -18,11 +18,10 @@ impl Schedule {
         if tally.is_guarded {
             return Err(Refusal::Guard { scope, problem: "is guarded already" });
         }
-        if tally.open == 0 {
+        if tally.is_settled() {
             return Err(Refusal::Guard { scope, problem: "has nothing open to wait for" });
         }
         tally.is_guarded = true;
-        tally.open += 1;
         self.unsettled += 1;
         Ok(())
     }
@@ -38,7 +37,7 @@ impl Schedule {
         scopes
     }
 
-    /// Lets a guarded scope settle in which nothing is open but the guard, whether or not
+    /// Lets a scope settle that waits for nothing but its guard, whether or not
     /// [`settling`](Self::settling) has given it already. Returns whether there is
     /// [news](super#news).
     ///
@@ -58,9 +57,17 @@ impl Schedule {
         self.waiting -= 1;
         self.unsettled -= 1;
         self.settling.retain(|other| *other != scope);
-        self.leave_scope(scope, Verdict::SUCCESS);
-        self.settle_due(self.clock.now());
+        self.pass_guard(scope);
         Ok(self.has_news())
+    }
+
+    /// Nobody guards a scope any more in which nothing is open.
+    fn pass_guard(&mut self, scope: u32) {
+        let verdict = self.tallies[scope as usize].worst;
+        if let Some(parent) = self.close_scope(scope) {
+            self.leave_scope(parent, verdict);
+        }
+        self.settle_due(self.clock.now());
     }
 
     /// Fails a scope by itself, say because its time is up: it will end as FAILED, and everything
@@ -70,7 +77,7 @@ impl Schedule {
     /// without one has [`NONE`](crate::NONE) in its place.
     ///
     /// Returns the tasks in it that are RUNNING, RETRYING or PAUSED, ascending; [`None`] if nothing in
-    /// it is open but its guard, and then nothing changes.
+    /// it is open, whether it is guarded or not, and then nothing changes.
     ///
     /// # Errors
     ///
@@ -79,7 +86,7 @@ impl Schedule {
         self.check_scope(scope)?;
         let join = self.layout.scope(scope).join;
         let tally = &mut self.tallies[scope as usize];
-        if tally.open == 0 || tally.is_waiting() {
+        if tally.open == 0 {
             return Ok(None);
         }
         tally.worst = tally.worst.worst(Verdict::failed(join));
@@ -126,6 +133,11 @@ impl Schedule {
     /// Asked at every end: it must cost nothing where nobody is held.
     #[inline]
     pub(super) fn is_held(&self, node: u32) -> bool {
-        !self.held.is_empty() && self.held.contains(&node)
+        !self.held.is_empty() && self.is_among_held(node)
+    }
+
+    #[cold]
+    fn is_among_held(&self, node: u32) -> bool {
+        self.held.contains(&node)
     }
 }

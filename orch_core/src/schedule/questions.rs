@@ -72,7 +72,7 @@ impl Schedule {
         let (tally, shape) = (self.tallies[scope as usize], self.layout.scope(scope));
         Ok(match shape.join {
             _ if scope == 0 => self.outcome(),
-            NONE if tally.open == 0 => tally.worst.state,
+            NONE if tally.is_settled() => tally.worst.state,
             join if join != NONE && self.nodes.state(join).is_settled() => self.nodes.state(join),
             _ if self.is_stuck(scope) => State::Paused,
             _ => State::Running,

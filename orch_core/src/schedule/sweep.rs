@@ -87,7 +87,7 @@ impl Schedule {
 
     fn give_up_exit(&mut self, scope: u32, skip: Verdict, now: u64) {
         let join = self.layout.scope(scope).join;
-        let is_closed = self.tallies[scope as usize].open == 0;
+        let is_closed = self.tallies[scope as usize].is_settled();
         if is_closed && join != NONE && self.nodes.cell(join).is(State::Pending) {
             let verdict = self.own_verdict(join).worst(skip);
             self.close(join, verdict, now);
