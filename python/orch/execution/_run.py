@@ -173,9 +173,8 @@ class Run:
         """
         error = without_cancellation(error, self.cancelled_class)
         if isinstance(error, self.cancelled_class):
-            if lane.stopped or is_cancelled():
-                if not lane.stopped:
-                    self.cancel()
+            self.check(lane)
+            if lane.stopped or self.cancelled:
                 self.schedule.cancel(node)
                 return True
             error = foreign(error)
@@ -342,7 +341,7 @@ class Run:
 
     def check(self, lane: Lane) -> None:
         """Take note of a cancellation from outside, whatever the step has made of it."""
-        if not lane.stopped and is_cancelled():
+        if not lane.stopped and not self.cancelled and is_cancelled():  # to ask is slow, and ten thousand lanes would
             self.cancel()
 
     def spread(self) -> None:
