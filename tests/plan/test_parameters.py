@@ -46,10 +46,10 @@ async def context_named_x(x: Context[str]) -> Any:
     return x
 
 
-def test_the_context_wins_over_bound_dependency_piped_and_input() -> None:
+def test_the_context_wins_over_dependency_piped_and_input() -> None:
     step = Task(context_named_x, name="step")
     steps = [
-        step.bind(x="bound"),
+        step,
         Graph(constant("output", name="x"), step.evolve(deps=["x"])),
         Sequence(constant("piped", name="x"), step),
     ]
@@ -87,10 +87,9 @@ def test_upstream_of_a_step_without_dependencies_is_empty() -> None:
     assert value(Graph(constant(1, name="a"), merge)) == {"a": 1, "merge": {}}
 
 
-def test_upstream_wins_over_bound_output_piped_and_input() -> None:
+def test_upstream_wins_over_output_piped_and_input() -> None:
     step = Task(merge, deps=["a"], name="step")
 
-    assert run(Graph(constant(1, name="a"), step.bind(upstream="bound")))["step"] == {"a": 1}
     assert run(Graph(constant(1, name="a"), constant(2, name="upstream"), step))["step"] == {"a": 1}
     assert run(Sequence(constant(1, name="a"), constant("piped"), step))["step"] == {"a": 1}
     with pytest.raises(InputError, match="unexpected input: 'upstream'"):

@@ -106,6 +106,33 @@ assert_type(plain.deps, tuple[str | Workflow, ...])
 assert_type(plain.thread, bool | None)
 plain.name = "frozen"  # type: ignore[misc]
 
+# -- methods -----------------------------------------------------------------------------------------------------------
+
+
+class Shop:
+    @task(timeout=1)
+    def sell(self, price: int) -> float:
+        return price / 2
+
+    @task
+    async def ship(self, *, to: str = "x") -> bytes:
+        return to.encode()
+
+    outside = plain
+
+
+assert_type(Shop().sell(1), float)
+assert_type(Shop.sell(Shop(), 1), float)
+assert_type(Shop().sell.name, str)
+assert_type(Shop().outside(1), float)
+Shop.sell(Shop(), "1")  # type: ignore[arg-type]
+methods = Sequence(Shop().sell, Shop().ship)
+
+
+async def use_methods() -> None:
+    assert_type(await Shop().ship(to="y"), bytes)
+
+
 # -- groups ------------------------------------------------------------------------------------------------------------
 
 graph = Graph(plain, fetch, name="g", limit=2, on_failure="continue")

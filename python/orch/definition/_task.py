@@ -173,6 +173,10 @@ def _checked(usual: object, *types: type) -> Callable[[Any, Attribute[Any], obje
     return check
 
 
+_RUN_FILLS = {
+    "Context": "pass the Context to the run, orch.run(workflow, context)",
+    "upstream": "name in deps= what it is to have, or give the parameter another name",
+}
 _OPTIONS = tuple(TaskOptions.__annotations__)
 
 
@@ -274,7 +278,19 @@ class Task(Workflow, Generic[P, R]):
     __wrapped__ = property(attrgetter("fn"))  # for inspect, and all who ask it what the function takes or where it is
     __name__ = property(attrgetter("name"))
 
-    def bind(self, **values: Any) -> Task[..., R]:
+    @overload
+    def __get__(self, instance: None, owner: Any = None, /) -> Task[P, R]: ...
+    @overload
+    def __get__(self, instance: object, owner: Any = None, /) -> Task[..., R]: ...
+    def __get__(self, instance: object, owner: Any = None, /) -> Any:
+        """Bind a method to its object, as functions do; a task of what is no method stays as it is."""
+        scope = self.fn.__qualname__.rpartition(".")[0] if isinstance(self.fn, FunctionType) else ""
+        first = next((each.name for each in self.signature.parameters if each.positional), None)
+        if instance is None or first is None or first in self.bound or not scope or scope.endswith("<locals>"):
+            return self
+        return self.bind(**{first: instance})
+
+    def bind(self, /, **values: Any) -> Task[..., R]:
         """Return this task with values for some of its parameters; they take the place of those bound before."""
         bound, _ = _bind(self.fn, self.signature, (), {**self.bound, **values})
         return _restored(self.fn, self._options(), bound, self.extra)
@@ -333,6 +349,16 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]
     return make if fn is None else make(fn)
 
 
+def _written_out() -> inspect.Signature:
+    """Return the signature of `task` with its options one by one, for help() and editors."""
+    fn = inspect.Parameter("fn", inspect.Parameter.POSITIONAL_ONLY, default=None, annotation="Callable[P, R] | None")
+    options = [each for each in inspect.signature(Task.__init__).parameters.values() if each.name in _OPTIONS]
+    return inspect.Signature([fn, *options], return_annotation="Task[P, R]")
+
+
+task.__dict__["__signature__"] = _written_out()
+
+
 def callable_name(fn: Any) -> str:
     """Derive a name from anything callable."""
     while isinstance(fn, functools.partial):
@@ -359,6 +385,10 @@ def _bind(fn: object, signature: Signature, args: tuple[Any, ...], kwargs: _Valu
         raise TypeError(f"{what}: expected at most {len(free)} values by position, found {len(args)}")
     if twice := bound.keys() & kwargs.keys():
         raise TypeError(f"{what}: bound by position and by name: {', '.join(map(repr, sorted(twice)))}")
+    for each in parameters if kwargs else ():
+        if each.name in kwargs and (each.context or (each.name == "upstream" and not each.var_keyword)):
+            cure = _RUN_FILLS["Context" if each.context else "upstream"]
+            raise TypeError(f"{what}: every run fills {each.name!r} by itself, so it cannot be bound; {cure}")
     if not any(each.var_keyword for each in parameters):
         _check_known(kwargs, [each.name for each in parameters if not each.var_positional], what)
     return MappingProxyType({**bound, **kwargs}), args[len(free) :]
