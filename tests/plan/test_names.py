@@ -1,11 +1,12 @@
 """Which names a step can see: those of the Graphs and steps around it, the innermost first; and what deps mean."""
 
 import pickle
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from orch import DefinitionError, Graph, Parallel, Sequence, Task, Workflow
+from orch import CycleError, DefinitionError, Graph, Parallel, Sequence, Task, Workflow
 from orch.errors import InputError, MissingDependencyError
 from orch.plan import compile  # noqa: A004 (the verb under test)
 from tests.plan.wired import after, asking, constant, run, value
@@ -55,6 +56,36 @@ def test_names_are_seen_through_any_number_of_groups() -> None:
 
     assert run(graph)["reader"] == "outer"
     assert [each.split("/")[-1] for each in compile(graph).order()] == ["x", "source", "reader"]
+
+
+COMPOSED, APART = "caf\u00e9", "cafe\u0301"
+
+
+@pytest.mark.parametrize("name,other", [(COMPOSED, APART), (APART, COMPOSED)], ids=["composed", "apart"])
+def test_names_that_look_the_same_are_the_same(name: str, other: str) -> None:
+    wired = Graph(constant(1, name=name), asking("by name", [COMPOSED]))
+    depending = Graph(constant(1, name=name), asking("by deps", deps=[other]))
+    output = Graph(constant(1, output=name), asking("by output", [COMPOSED], deps=[other]))
+    group = Graph(Parallel(constant(1), name=name), asking("by group", deps=[constant(1, name=other)]))
+
+    assert after(wired)["by name"] == [name]
+    assert value(wired)["by name"] == ("by name", {COMPOSED: 1})
+    assert after(depending)["by deps"] == [name]
+    assert value(output)["by output"] == ("by output", {COMPOSED: 1})
+    assert after(group)["by group"] == [f"{name}/source"]
+
+
+def test_names_of_mappings_stay_as_they_were_written() -> None:
+    async def merge(upstream: Mapping[str, Any]) -> Any:
+        return dict(upstream)
+
+    graph = Graph(constant(1, name=COMPOSED), Task(merge, deps=[APART]))
+    assert value(graph) == {COMPOSED: 1, "merge": {APART: 1}}
+
+
+def test_a_step_that_depends_on_itself_by_a_name_that_looks_like_its_own_is_a_cycle() -> None:
+    with pytest.raises(CycleError):
+        compile(Graph(constant(1, name=COMPOSED, deps=[APART])))
 
 
 def test_the_innermost_name_is_meant() -> None:

@@ -16,7 +16,7 @@ from orch.definition._task import Step, Task, Workflow, workflow_of
 from orch.errors import DuplicateNameError, combine, expect
 from orch.policies import CircuitBreaker, FailureStrategy, Seconds, Strategy
 
-__all__ = ("Graph", "Group", "Parallel", "Sequence")
+__all__ = ("Graph", "Group", "Parallel", "Sequence", "folded")
 
 
 @frozen(init=False, eq=False, repr=False)
@@ -135,11 +135,11 @@ class Graph(Group):
         outputs: dict[str, int] = {}
         problems = []
         for i, step in enumerate(self.steps):
-            if (first := names.setdefault(_folded(step.name), i)) != i:
+            if (first := names.setdefault(folded(step.name), i)) != i:
                 problems.append(DuplicateNameError(step.name, (self._place(first), self._place(i))))
                 continue  # the same step twice, probably: its outputs are no news
             for name in _outputs(step):
-                if (first := outputs.setdefault(_folded(name), i)) != i:
+                if (first := outputs.setdefault(folded(name), i)) != i:
                     places = (f"{self.steps[each].name!r} at {self._place(each)}" for each in (first, i))
                     problems.append(DuplicateNameError(name, places, output=True))
         return problems
@@ -153,5 +153,6 @@ def _outputs(step: Workflow) -> tuple[str, ...]:
     return step.outputs if isinstance(step, Task) else (step.name,)  # a group gives its value
 
 
-def _folded(name: str) -> str:
-    return name if name.isascii() else unicodedata.normalize("NFC", name)  # what looks the same is the same
+def folded(name: str) -> str:
+    """Return a name as it is compared with others: what looks the same is the same."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)

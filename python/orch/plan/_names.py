@@ -6,11 +6,13 @@ drops it: a look-up takes constant time at any depth. A closed group offers its 
 tasks, and nothing deeper.
 
 An output is found by its name. For `deps` a step is found by `(name,)`, by the id of itself or its function, and by
-`(name, id of its function)`: definitions are values, so an equal task means the step, too.
+`(name, id of its function)`: definitions are values, so an equal task means the step, too. Names are folded: two that
+look the same are the same.
 """
 
 from typing import NamedTuple
 
+from orch.definition._group import folded
 from orch.plan._draft import Draft
 
 __all__ = ("Binding", "Names")
@@ -45,11 +47,11 @@ class Names:
             giving += [each for each in row.children if each >= 0]
         for each in giving:
             for name, (slot, pick) in draft.outputs_of(each).items():
-                self._bound(name, node).append(Binding(end, low, node, slot, pick))
+                self._bound(folded(name), node).append(Binding(end, low, node, slot, pick))
         if self.deps:
             step = draft.step(child)
-            fn = id(getattr(step, "fn", step))
-            for key in {(step.name,), id(step), fn, (step.name, fn)}:
+            name, fn = folded(step.name), id(getattr(step, "fn", step))
+            for key in {(name,), id(step), fn, (name, fn)}:
                 self._bound(key, node).append(Binding(end, low, node, node))
 
     def find(self, key: object, node: int) -> list[Binding]:

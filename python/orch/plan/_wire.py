@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 
 from orch.definition import Parameter, Signature, Task, Workflow
+from orch.definition._group import folded
 from orch.errors import DefinitionError, MissingDependencyError, close_matches
 from orch.plan._call import Shape
 from orch.plan._draft import Draft
@@ -177,7 +178,7 @@ class _Walk:
         if name in self.task.bound:
             return wiring.constant(self.task.bound[name])
         if not self.mapped:
-            found = [self.deps[name]] if name in self.deps else self.names.find(name, self.node)
+            found = [self.deps[name]] if name in self.deps else self.names.find(folded(name), self.node)
             if len(found) > 1:
                 self._ambiguous(name, found)
             if found:
@@ -197,9 +198,10 @@ class _Walk:
 
     def _dependency(self, dep: str | Workflow) -> None:
         name, node, fn = dep if isinstance(dep, str) else dep.name, self.node, id(getattr(dep, "fn", dep))
-        keys = [(name,), name] if isinstance(dep, str) else [id(dep), (name, fn), fn, (name,)]
-        found = next(filter(None, (self.names.find(key, node) for key in keys)), [])
-        if not found and name in {self.task.name, *self.task.outputs}:
+        key = folded(name)
+        keys = [(key,), key] if isinstance(dep, str) else [id(dep), (key, fn), fn, (key,)]
+        found = next(filter(None, (self.names.find(each, node) for each in keys)), [])
+        if not found and key in map(folded, (self.task.name, *self.task.outputs)):
             found = [Binding(0, node, node, node)]  # itself: the shortest cycle
         if not found:
             few = len(self.wiring.problems) < _SUGGESTED
