@@ -546,8 +546,9 @@ fn a_run_is_not_over_before_its_guards() {
     drain_all(&mut run);
 
     assert_eq!(run.settling(), [(1, State::Failed)]);
-    assert_eq!((run.is_active(), run.outcome()), (true, State::Running));
+    assert_eq!((run.is_active(), run.scope_outcome(1)), (true, Ok(State::Running)));
     assert_eq!(run.settle(1), Ok(true));
+    assert_eq!(run.scope_outcome(1), Ok(State::Failed));
     assert_eq!(run.settling(), [(0, State::Failed)], "the outer one after the inner one");
     assert_eq!(run.cancel_all(), NOTHING);
     assert_eq!((run.is_active(), run.outcome()), (true, State::Running));

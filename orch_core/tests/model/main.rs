@@ -31,6 +31,8 @@ enum Call {
     Legal(Verb, usize),
     /// A verb on any node, or on none.
     Any(Verb, u32),
+    /// A verb on a node that is held, if there is one.
+    Held(Verb, usize),
     DoneTake(usize, Lane),
     Abort(usize, u32),
     CancelAll,
@@ -54,6 +56,7 @@ fn any_call() -> impl Strategy<Value = Call> {
         6 => (ends, any::<usize>()).prop_map(|(verb, dice)| Call::Legal(verb, dice)),
         8 => (verb(), any::<usize>()).prop_map(|(verb, dice)| Call::Legal(verb, dice)),
         3 => (verb(), 0_u32..20).prop_map(|(verb, node)| Call::Any(verb, node)),
+        4 => (verb(), any::<usize>()).prop_map(|(verb, dice)| Call::Held(verb, dice)),
         3 => (any::<usize>(), lane()).prop_map(|(dice, lane)| Call::DoneTake(dice, lane)),
         1 => (any::<usize>(), any::<u32>()).prop_map(|(scope, cause)| Call::Abort(scope, cause)),
         1 => any::<usize>().prop_map(Call::Guard),
@@ -98,16 +101,11 @@ impl Pair {
         match call {
             Call::Take(lane) => self.take(lane),
             Call::Legal(verb, dice) => {
-                let legal: Vec<_> = self
-                    .naive
-                    .plan
-                    .nodes()
-                    .filter(|node| self.naive.is_legal(verb, *node))
-                    .collect();
-                if !legal.is_empty() {
-                    self.verb(verb, legal[dice % legal.len()]);
-                }
+                let nodes = self.naive.plan.nodes();
+                let legal: Vec<_> = nodes.filter(|node| self.naive.is_legal(verb, *node)).collect();
+                self.one_of(&legal, verb, dice);
             }
+            Call::Held(verb, dice) => self.one_of(&self.naive.held.clone(), verb, dice),
             Call::Any(verb, node) => self.verb(verb, node),
             Call::DoneTake(dice, lane) => self.done_take(dice, lane),
             Call::Abort(scope, cause) => self.abort(scope, cause),
@@ -151,6 +149,12 @@ impl Pair {
         self.naive.apply(Verb::Done, node);
         let expected = self.expected_next(lane);
         assert_eq!(Ok(expected), self.real.done_take(node, lane));
+    }
+
+    fn one_of(&mut self, nodes: &[u32], verb: Verb, dice: usize) {
+        if !nodes.is_empty() {
+            self.verb(verb, nodes[dice % nodes.len()]);
+        }
     }
 
     fn verb(&mut self, verb: Verb, node: u32) {
