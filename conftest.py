@@ -14,7 +14,7 @@ _prose = Sybil(
 _docstrings = Sybil(
     parsers=[DocTestParser(optionflags=ELLIPSIS)],
     document_types={".py": PythonDocStringDocument},
-    patterns=["python/orch/*.py"],
+    patterns=["python/orch/*.py", "python/orch/*/*.py"],  # here it does not: the text is matched from its end
 )
 
 pytest_collect_file = (_prose + _docstrings).pytest()

@@ -68,7 +68,7 @@ async def _timed(run: Run, step: int, rules: Rules, trail: Trail, lane: Lane) ->
     if seconds is None:
         return await _body(run, step, trail)
     trail.is_late = False
-    timer = run.at(current_time() + seconds, partial(_expire, trail, lane))
+    timer = run.at(current_time() + seconds, partial(_expire, run, trail, lane))
     try:
         value = await _body(run, step, trail)
     except BaseException as error:
@@ -82,8 +82,8 @@ async def _timed(run: Run, step: int, rules: Rules, trail: Trail, lane: Lane) ->
     return value
 
 
-def _expire(trail: Trail, lane: Lane) -> None:
-    trail.is_late = not lane.stopped
+def _expire(run: Run, trail: Trail, lane: Lane) -> None:
+    trail.is_late = not (lane.stopped or run.left)
     lane.stop(expired=True)
 
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 from orch._core import Schedule
 from orch.abc import Clock
 
-__all__ = ("clocked",)
+__all__ = ("clocked", "unclocked")
 
 
 def clocked(schedule: Schedule, clock: Clock) -> Schedule:
@@ -18,25 +18,31 @@ def clocked(schedule: Schedule, clock: Clock) -> Schedule:
     return schedule if clock is time else cast("Schedule", _Clocked(schedule, clock))
 
 
+def unclocked(schedule: Schedule) -> Schedule:
+    """Return the schedule for a run that is over: its time stands still."""
+    found: object = schedule
+    return found.schedule if isinstance(found, _Clocked) else schedule
+
+
 class _Clocked:
     def __init__(self, schedule: Schedule, clock: Clock) -> None:
-        self._schedule = schedule
+        self.schedule = schedule
         self._clock = clock
         self._origin = clock.monotonic()
         self._lock = threading.Lock()
         self._now = 0  # the latest that was told
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        verb = getattr(self._schedule, name)
+        verb = getattr(self.schedule, name)
 
         def call(*args: int) -> Any:
             with self._lock:  # of two threads the slower one may have read the clock first
                 self._now = max(self._now, round((self._clock.monotonic() - self._origin) * 1e9))
-                self._schedule.set_time(self._now)
+                self.schedule.set_time(self._now)
                 return verb(*args)
 
         self.__dict__[name] = call  # looked up once
         return call
 
     def __len__(self) -> int:
-        return len(self._schedule)
+        return len(self.schedule)

@@ -83,6 +83,7 @@ async def _conduct(run: Run) -> None:
             try:
                 await _host(run, group)
             except BaseException:
+                run.left = True
                 if run.plan.threaded or all(
                     lane.stopped for lane in run.lanes.values()
                 ):  # else a step says who was first

@@ -84,7 +84,8 @@ async def _walk(run: Run, lane: Lane, begun: Begun | None) -> None:  # noqa: C90
     send(None)
     if begun is not None:
         step, coroutine, context = begun
-        if not await _slowly(run, lane, step, outcome, _drive(body, outcome, context, context.run(send, coroutine))):
+        signal = context.run(send, coroutine)
+        if not await _slowly(run, lane, step, outcome, signal, _drive(body, outcome, context, signal)):
             return
     step = take()
     while True:
@@ -106,17 +107,18 @@ async def _walk(run: Run, lane: Lane, begun: Begun | None) -> None:  # noqa: C90
         if signal is _DONE:
             values[step] = outcome[0]
             step = done_take(step)
-        elif await _slowly(run, lane, step, outcome, _drive(body, outcome, context, signal)):
+        elif await _slowly(run, lane, step, outcome, signal, _drive(body, outcome, context, signal)):
             step = take()
         else:
             return
 
 
-async def _slowly(run: Run, lane: Lane, step: int, outcome: list[Any], rest: Awaitable[Any]) -> bool:
+async def _slowly(run: Run, lane: Lane, step: int, outcome: list[Any], signal: object, rest: Awaitable[Any]) -> bool:
     """See a step to its end that is suspended or has failed; False if the lane must end because it was stopped."""
     run.enter(step, lane)
+    suspended = signal is not _FAILED
     signal = await rest
-    run.exit(step)
+    run.exit(step, suspended=suspended)
     value, outcome[0] = outcome[0], None
     if signal is _DONE:  # what came first counts: here the result, below the cancellation
         run.values[step] = value

@@ -9,52 +9,36 @@ from __future__ import annotations
 
 import contextvars
 import logging
-import random
 import threading
-import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Protocol
 
-import attrs
 from anyio import CancelScope, get_cancelled_exc_class
 from anyio.lowlevel import checkpoint
 
 from orch._core import Schedule
-from orch.abc import Clock
 from orch.context import Context
 from orch.definition import Group
 from orch.errors import CircuitOpenError, TaskTimeoutError
 from orch.event import CircuitEvent, Event, LogEvent, State, TaskEvent
-from orch.execution._clocked import clocked
+from orch.execution._clocked import clocked, unclocked
 from orch.execution._failure import annotate, decide, foreign, is_cancelled, is_foreign, unwrapped, without_cancellation
+from orch.execution._options import Options
 from orch.execution._retry import Trail, next_try
+from orch.execution._wires import Wires
 from orch.plan import Plan
-from orch.policies import Change, FailureStrategy, Permit
+from orch.policies import Change, FailureStrategy, Permit, underlying
 
-__all__ = ("BREATHE", "IDLE", "LOOP", "REACT", "THREAD", "Lane", "Options", "Run")
+__all__ = ("BREATHE", "IDLE", "LOOP", "REACT", "THREAD", "Lane", "Run")
 
 LOOP, THREAD = 0, 1
 IDLE, REACT, BREATHE = Schedule.IDLE, Schedule.REACT, Schedule.BREATHE
 
 _WAITING = State.PENDING.code, State.RETRYING.code, State.PAUSED.code
 _logger = logging.getLogger("orch")
-
-
-@attrs.frozen
-class Options:
-    """How a run is carried out, as far as a runner decides it."""
-
-    subscribers: tuple[Callable[[Any], object], ...] = ()
-    limit: int = 0  # of steps at one time; 0 for none
-    threads: int = 40  # at most so many workers
-    grace: float = 5.0  # seconds that a cancelled run waits for threads and subscribers
-    compensation_timeout: float = 60.0  # seconds that the compensations of one group may take
-    strict_subscribers: bool = False  # whether a subscriber that raises ends the run
-    clock: Clock = time
-    rng: random.Random = attrs.field(factory=random.Random)
 
 
 class _Cancellable(Protocol):
@@ -79,25 +63,25 @@ class Lane:
             self.handle.cancel()
 
 
-def _nothing(*_: object) -> None:
-    """Stand in for what the engine has not connected, because this run does not need it."""
-
-
-async def _no_wait() -> None: ...
-
-
-class Run:
+class Run(Wires):
     """The state of one run. What lanes read in their loop are plain lists, indexed by node."""
 
+    context: Context[Any] | None = None
+    interruption: BaseException | None = None  # what ends the run and surfaces when it is settled
+    ended = 0  # nanoseconds after the start
+    watched = False  # whether there are subscribers
+    cancelled = False  # on record; `left` is before that: the caller was cancelled, which a step may forestall
+    left = False
+    starting, _burst = 0, 1
+
     def __init__(self, plan: Plan, values: list[Any], run_id: str, options: Options) -> None:
+        super().__init__()
         self.plan = plan
         self.values = values
         self.run_id = run_id
         self.options = options
         self.clock = options.clock.monotonic
         self.started = datetime.fromtimestamp(options.clock.time(), UTC)
-        self.ended = 0  # nanoseconds after the start
-        self.context: Context[Any] | None = None
         self.schedule = clocked(Schedule(plan.layout, limit=options.limit), options.clock)
         self.context_vars = contextvars.copy_context()
         self.cancelled_class = get_cancelled_exc_class()
@@ -111,33 +95,22 @@ class Run:
         self.collected: set[int] = set()  # groups whose value is put together
         self.abandoned: list[int] = []
         self.lanes: dict[int, Lane] = {}  # by the step they are suspended in
-        self.interruption: BaseException | None = None
-        self.watched = self.cancelled = False  # whether there are subscribers
-        self.starting, self._burst = 0, 1
         self._lock = threading.Lock()
         self.guards: dict[int, Permit | CircuitOpenError | None] = {}  # groups with timeout or breaker that have begun
         self.undone: set[int] = set()  # steps whose compensation has begun
-        for scope in plan.guarded:
+        self._guard()
+
+    def _guard(self) -> None:
+        """Have the groups that need it wait, when all in them has ended, for `close`."""
+        for scope in self.plan.guarded:
             with suppress(ValueError):  # there is nothing in it
                 self.schedule.guard(scope)
-        self.disconnect()
 
     def disconnect(self) -> None:
-        """Be without an engine, as before and after the run: what a result keeps is no tasks, threads or event loop."""
+        """Be without an engine: what a result keeps is no tasks, threads or event loop."""
+        super().disconnect()
         self.lanes.clear()
-        self.spawn: Callable[[], object] = _nothing  # start one spare lane
-        self.stop_all: Callable[[], object] = _nothing  # cancel every lane
-        self.grow: Callable[[], object] = _nothing  # have worker threads take what is ready for them
-        self.stop_thread: Callable[[int], object] = _nothing  # ask for the end of a step in a thread
-        self.notice: Callable[[], object] = _nothing  # tell the desk that something may have changed
-        self.publish: Callable[[], object] = _nothing  # let subscribers have what has happened
-        self.room: Callable[[], Awaitable[None]] = _no_wait  # wait for subscribers that are too far behind
-        self.crowded: Callable[[], object] = _nothing  # whether there are such: threads take nothing new then
-        self.hand_over: Callable[..., object] = _nothing  # have a thread do a job
-        self.at: Callable[[float, Callable[[], object]], Any] = _nothing  # call back at a time of the loop
-        self.later: Callable[[float, Callable[[], object]], Any] = _nothing  # the same, after so many seconds
-        self.drop: Callable[[Any], object] = _nothing  # do not call back
-        self.close: Callable[[int, State], object] = _nothing  # let a guarded group settle, after what is due then
+        self.schedule = unclocked(self.schedule)
 
     @property
     def state(self) -> State:
@@ -189,7 +162,7 @@ class Run:
 
     def is_final(self, lane: Lane) -> bool:
         """Say whether a step that fails in this lane is not to be tried again, because somebody wants it to end."""
-        return self.cancelled or (lane.stopped and not lane.expired)
+        return self.cancelled or self.left or (lane.stopped and not lane.expired)
 
     def fail(self, node: int, error: Exception, *, final: bool = False) -> None:
         """Record that an attempt failed, and with it the step, unless there will be another.
@@ -197,7 +170,9 @@ class Run:
         From any thread, for steps without policies; whoever is on the loop must `react` to it.
         """
         error, trail = unwrapped(error), self.trails.get(node)
-        if trail is not None:
+        if trail is None:
+            error = underlying(error)
+        else:
             again = next_try(self.plan.rules[node], trail, error, self.options.rng, self.clock())
             if not final and isinstance(again, float):
                 self._retry(node, trail, error, again)
@@ -254,7 +229,7 @@ class Run:
     def expire(self, scope: int, timeout: float) -> None:
         """The time of a group is up: it fails, what runs in it is stopped, what has not started is skipped."""
         row, path = self.plan.draft.scopes[scope], self.plan.draft.scope_path(scope)
-        running = self.schedule.fail_scope(scope)
+        running = None if self.left else self.schedule.fail_scope(scope)
         if running is not None:
             self.errors[row.join] = TaskTimeoutError(path or row.group.name, timeout)
             self._stop(running, "timed_out", path)
@@ -334,10 +309,11 @@ class Run:
         self.spread()
         self.publish()
 
-    def exit(self, node: int) -> None:
-        """The step has ended, after the event loop had control."""
+    def exit(self, node: int, *, suspended: bool) -> None:
+        """The step has ended; if it was suspended, the event loop had its turn."""
         self.lanes.pop(node, None)
-        self.schedule.breathe()
+        if suspended:
+            self.schedule.breathe()
 
     def check(self, lane: Lane) -> None:
         """Take note of a cancellation from outside, whatever the step has made of it."""

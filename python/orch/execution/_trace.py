@@ -62,7 +62,7 @@ class Decoder:
         if state is State.RUNNING:
             self._attempts[node] = attempt = attempt + 1
         value, error, delay = self._outcome(node, state, attempt)
-        why, who = _REASONS[reason], None if cause == NONE else run.plan.path(cause)
+        why, who = _REASONS[reason], run.plan.path(cause) if cause != NONE else "" if reason else None
         if state is State.CANCELLED:
             why, who = run.reasons.get(node, _CANCELLED)
         name, path = run.plan.name(node), run.plan.paths[node]

@@ -1,0 +1,40 @@
+"""What a run may ask of the engine around it: hooks, which do nothing where the engine has not connected them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from orch.event import State
+
+__all__ = ("Wires",)
+
+
+def _nothing(*_: object) -> None:
+    """Stand in for what the engine has not connected, because this run does not need it."""
+
+
+async def _no_wait() -> None: ...
+
+
+class Wires:
+    """The hooks of a run. They are connected by the engine, its desk, its threads and its delivery."""
+
+    def __init__(self) -> None:
+        Wires.disconnect(self)
+
+    def disconnect(self) -> None:
+        """Be without an engine, as before and after the run."""
+        self.spawn: Callable[[], object] = _nothing  # start one spare lane
+        self.stop_all: Callable[[], object] = _nothing  # cancel every lane
+        self.grow: Callable[[], object] = _nothing  # have worker threads take what is ready for them
+        self.stop_thread: Callable[[int], object] = _nothing  # ask for the end of a step in a thread
+        self.notice: Callable[[], object] = _nothing  # tell the desk that something may have changed
+        self.publish: Callable[[], object] = _nothing  # let subscribers have what has happened
+        self.room: Callable[[], Awaitable[None]] = _no_wait  # wait for subscribers that are too far behind
+        self.crowded: Callable[[], object] = _nothing  # whether there are such: threads take nothing new then
+        self.hand_over: Callable[..., object] = _nothing  # have a thread do a job
+        self.at: Callable[[float, Callable[[], object]], Any] = _nothing  # call back at a time of the loop
+        self.later: Callable[[float, Callable[[], object]], Any] = _nothing  # the same, after so many seconds
+        self.drop: Callable[[Any], object] = _nothing  # do not call back
+        self.close: Callable[[int, State], object] = _nothing  # let a guarded group settle, after what is due then
