@@ -78,14 +78,14 @@ async def work(run: Run, lane: Lane, begun: Begun | None = None) -> None:
 async def _walk(run: Run, lane: Lane, begun: Begun | None) -> None:  # noqa: C901 (the loop that everything waits for)
     values, calls, slots, kinds = run.values, run.plan.calls, run.plan.wiring.slots, run.plan.kinds
     take, done_take = run.schedule.take, run.schedule.done_take
-    outcome: list[Any] = [None]
+    outcome = lane.outcome
     body = cast("Body", _body(outcome))
     send = body.send
     send(None)
     if begun is not None:
         step, coroutine, context = begun
         signal = context.run(send, coroutine)
-        if not await _slowly(run, lane, step, outcome, signal, _drive(body, outcome, context, signal)):
+        if not await _slowly(run, lane, step, signal, _drive(body, outcome, context, signal)):
             return
     step = take()
     while True:
@@ -107,19 +107,19 @@ async def _walk(run: Run, lane: Lane, begun: Begun | None) -> None:  # noqa: C90
         if signal is _DONE:
             values[step] = outcome[0]
             step = done_take(step)
-        elif await _slowly(run, lane, step, outcome, signal, _drive(body, outcome, context, signal)):
+        elif await _slowly(run, lane, step, signal, _drive(body, outcome, context, signal)):
             step = take()
         else:
             return
 
 
-async def _slowly(run: Run, lane: Lane, step: int, outcome: list[Any], signal: object, rest: Awaitable[Any]) -> bool:
+async def _slowly(run: Run, lane: Lane, step: int, signal: object, rest: Awaitable[Any]) -> bool:
     """See a step to its end that is suspended or has failed; False if the lane must end because it was stopped."""
     run.enter(step, lane)
     suspended = signal is not _FAILED
     signal = await rest
     run.exit(step, suspended=suspended)
-    value, outcome[0] = outcome[0], None
+    value, lane.outcome[0] = lane.outcome[0], None
     if signal is _DONE:  # what came first counts: here the result, below the cancellation
         run.values[step] = value
         run.schedule.done(step)

@@ -48,10 +48,11 @@ class _Cancellable(Protocol):
 class Lane:
     """One task that takes steps and awaits them in place; `stop` ends the step it is in, and with it the lane."""
 
-    __slots__ = ("expired", "handle", "stopped")
+    __slots__ = ("expired", "handle", "outcome", "stopped")
 
     def __init__(self) -> None:
         self.handle: _Cancellable | None = None
+        self.outcome: list[Any] = [None]  # how the step it is in has ended
         self.stopped = False
         self.expired = False  # whether all that has stopped it is the timeout of its step
 
