@@ -328,6 +328,7 @@ async def test_check_47_one_that_raises_does_not_keep_the_others_from_being_made
     assert first is original
     assert isinstance(second, CompensationError)
     assert list(second.exceptions) == [errors[name] for name in sorted(bad, reverse=True)]
+    assert second.__cause__ is original
     told = [(event.path, event.error) for event in result.trace if isinstance(event, CompensationEvent)]
     assert told == [(name, errors[name]) for name in sorted(bad, reverse=True)]
     assert states(result)["never"] == "skipped"

@@ -141,6 +141,21 @@ async def test_check_52_no_strategy_is_asked_before_the_attempts_are_used_up(str
     assert set(states(result).values()) == {"succeeded"}
 
 
+async def test_check_52_many_attempts_at_once_leave_others_room() -> None:
+    """A thousand attempts without delay do not keep the loop."""
+    flaky, turns = Flaky(*[ValueError()] * 999), 0
+
+    async def other() -> None:
+        nonlocal turns
+        while len(flaky.calls) < 1000:
+            turns += 1
+            await checkpoint()
+
+    result = await settle(Parallel(flaky.task(retry=Retry(1000, delay=0)), other))
+    assert result.tasks["flaky"].attempts == 1000
+    assert turns > 1
+
+
 async def test_check_52_a_single_attempt_is_like_no_retry() -> None:
     flaky = Flaky(ValueError())
     result = await settle(flaky.task(retry=Retry(1)))
@@ -477,6 +492,12 @@ async def test_check_58_it_is_eligible_by_its_cause() -> None:
     assert (result.tasks["asks"].attempts, result.errors) == (1, (error,))
     result = await settle(Task(asking(0, error), retry=Retry(3, retry_on=OSError)))
     assert result.tasks["asks"].attempts == 3
+
+
+async def test_check_58_without_a_policy_the_task_fails_by_the_underlying_error() -> None:
+    error = OSError("busy")
+    result = await settle(Sequence(Task(asking(60, error)), Task(forever, name="next")))
+    assert result.errors == (error,)
 
 
 async def test_check_58_without_a_cause_the_task_fails_by_the_request_itself() -> None:
