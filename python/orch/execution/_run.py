@@ -171,14 +171,13 @@ class Run(Wires):
         From any thread, for steps without policies; whoever is on the loop must `react` to it.
         """
         error, trail = unwrapped(error), self.trails.get(node)
-        if trail is None:
-            error = underlying(error)
-        else:
+        if trail is not None:
             again = next_try(self.plan.rules[node], trail, error, self.options.rng, self.clock())
             if not final and isinstance(again, float):
                 self._retry(node, trail, error, again)
                 return
             error = error if isinstance(again, float) else again
+        error = underlying(error)
         self.annotate(error, node)
         self.errors[node] = error
         try:
@@ -236,8 +235,8 @@ class Run(Wires):
             self._stop(running, "timed_out", path)
 
     def cancel_step(self, node: int) -> bool:
-        """Stop one step, or never start it; False if it has ended already. On the loop; `react` to it."""
-        if State.from_code(self.schedule.state(node)).is_final:
+        """Stop one step, or never start it; False if it has ended or is being stopped. On the loop; `react` to it."""
+        if node in self.reasons or State.from_code(self.schedule.state(node)).is_final:
             return False
         self._stop([node], "requested", None)
         return True

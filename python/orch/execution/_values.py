@@ -13,6 +13,8 @@ from orch.result import GroupShape
 
 __all__ = ("RunSource", "collect")
 
+_DONE = State.SUCCEEDED.code, State.COMPENSATED.code
+
 
 def collect(run: Run, scopes: Iterable[int]) -> None:
     """Put the values of these groups into the slots of their exits, inner groups first; each once a run."""
@@ -49,8 +51,11 @@ def _outputs(run: Run, places: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
 
 
 def _has(run: Run, slot: int) -> bool:
-    """Say whether there is a value: of a group whatever there is of it, of a task if it succeeded and was kept."""
-    done = run.schedule.state(slot) == State.SUCCEEDED.code
+    """Say whether there is a value: of a group whatever there is of it, of a task if it succeeded and was kept.
+
+    A task that was undone has given its value nevertheless.
+    """
+    done = run.schedule.state(slot) in _DONE
     return slot in run.plan.draft.joins or (done and slot not in run.released)
 
 

@@ -3,7 +3,8 @@
 import random
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from types import NoneType
 from typing import Any, TypeAlias
 
@@ -13,12 +14,13 @@ from orch.abc import Clock
 from orch.context import Context
 from orch.definition import Workflow
 from orch.errors import expect
-from orch.event import event_bus
+from orch.event import Event, event_bus
 from orch.execution import Options, Run, RunSource, bind, execute
 from orch.plan import Plan, compile, values_for  # noqa: A004 (the verb users know from re)
 from orch.plan import select as part_of
 from orch.policies import seconds
 from orch.result import RunResult
+from orch.runners._iter import GraphRun
 
 __all__ = ("AsyncRunner", "Given", "Runnable", "run")
 
@@ -69,9 +71,8 @@ class AsyncRunner:
         expect("rng", rng, random.Random, NoneType)
         expect("strict_subscribers", strict_subscribers, bool)
         self._context = _context(context)
-        self._subscribers = _callables(subscribers)
         self._options = Options(
-            (),
+            _callables(subscribers),
             min(limit or 0, 0xFFFFFFFF),  # no run has more steps than that
             threads or 40,
             float(grace),
@@ -116,6 +117,58 @@ class AsyncRunner:
             WorkflowError: Steps failed; an ExceptionGroup of what they raised, with `.result`.
             DefinitionError: The workflow or its inputs are wrong. Nothing has run, as after a TypeError or ValueError.
         """
+        run = self._begin(
+            workflow, (inputs_or_context, inputs, context, inputs_as_keywords), select, run_id, _callables(subscribers)
+        )
+        result = await _finish(run)
+        if raise_on_failure:
+            result.raise_for_failure()
+        return result
+
+    def iter(
+        self,
+        workflow: Runnable,
+        inputs_or_context: Given = None,
+        /,
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        context: Context[Any] | None = None,
+        select: str | Iterable[str] | None = None,
+        run_id: str | None = None,
+        subscribers: Subscribers = (),
+        raise_on_failure: bool = True,
+        **inputs_as_keywords: Any,
+    ) -> GraphRun:
+        """Run a workflow while looking at its events: an async context manager, and in it an async iterator of them.
+
+        Arguments and errors are those of `run`; a failed run raises when the block is left without another error.
+
+        Example:
+            >>> import anyio, orch
+            >>> async def main():
+            ...     async with orch.AsyncRunner().iter(len, obj="abc") as run:
+            ...         states = [event.state.value async for event in run]
+            ...     return states, run.result.value
+            >>> anyio.run(main)
+            (['running', 'running', 'succeeded', 'succeeded'], 3)
+        """
+        given = inputs_or_context, inputs, context, inputs_as_keywords
+
+        def begin(reader: Callable[[Event], object]) -> tuple[Run, Callable[[], Awaitable[RunResult]]]:
+            run = self._begin(workflow, given, select, run_id, (*_callables(subscribers), reader))
+            return run, partial(_finish, run)
+
+        return GraphRun(begin, raises=raise_on_failure)
+
+    def _begin(
+        self,
+        workflow: Runnable,
+        given: tuple[Any, Any, Any, dict[str, Any]],
+        select: str | Iterable[str] | None,
+        run_id: str | None,
+        subscribers: tuple[Callable[[Any], object], ...],
+    ) -> Run:
+        """Make a run of what a caller gave, or say what is wrong with it; nothing is run yet."""
         expect("select", select, Iterable, NoneType)
         expect("run_id", run_id, str, NoneType)
         if run_id is not None and (not run_id or "\0" in run_id):
@@ -123,22 +176,23 @@ class AsyncRunner:
         plan = compile(workflow)
         if select is not None:
             plan = part_of(plan, [select] if isinstance(select, str) else select)
-        given, own = _given(inputs_or_context, inputs, context, inputs_as_keywords)
+        inputs, own = _given(*given)
         shared = own or self._context
-        everybody = (*self._subscribers, *_callables(subscribers))
+        everybody = (*self._options.subscribers, *subscribers)
         if everybody or event_bus.subscriptions:
             everybody = (*everybody, event_bus)
-        values = values_for(plan, given, shared)
+        values = values_for(plan, inputs, shared)
         run = Run(plan, values, run_id or uuid.uuid4().hex, attrs.evolve(self._options, subscribers=everybody))
         if shared is not None:
             bind(run, shared)
-        await execute(run)
-        abandoned, errors = tuple(map(plan.path, run.abandoned)), tuple(run.errors.values())
-        name, source, times = plan.workflow.name, RunSource(run), (run.started, run.time(run.ended))
-        result = RunResult(run.run_id, name, run.state, source, errors, run.context, *times, abandoned)
-        if raise_on_failure:
-            result.raise_for_failure()
-        return result
+        return run
+
+
+async def _finish(run: Run) -> RunResult:
+    await execute(run)
+    abandoned, errors = tuple(map(run.plan.path, run.abandoned)), tuple(run.errors.values())
+    name, source, times = run.plan.workflow.name, RunSource(run), (run.started, run.time(run.ended))
+    return RunResult(run.run_id, name, run.state, source, errors, run.context, *times, abandoned)
 
 
 def _clock(clock: Any) -> Clock:
