@@ -37,6 +37,7 @@ class GraphRun:
         self._more, self._less, self._over = Signal(), Signal(), Signal()
         self._is_read = True
         self._result: RunResult | None = None
+        self._failure: BaseException | None = None
         self._group: TaskGroup
 
     async def __aenter__(self) -> Self:
@@ -47,13 +48,14 @@ class GraphRun:
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
+    ) -> None:
         self._ignore()
         self._cancel(None)
-        suppressed = await self._group.__aexit__(kind, error, traceback)
+        await self._group.__aexit__(None, None, None)  # what the block raises is not to come out in a group
+        if error is None and self._failure is not None:
+            raise self._failure
         if error is None and self._raises and self._result is not None:
             self._result.raise_for_failure()
-        return suppressed
 
     def __aiter__(self) -> Self:
         return self
@@ -127,6 +129,8 @@ class GraphRun:
     async def _go(self) -> None:
         try:
             self._result = await self._finish()
+        except (Exception, KeyboardInterrupt, SystemExit) as error:  # what surfaces bare from a run does so here
+            self._failure = error
         finally:
             self._over.set()
             self._more.set()
