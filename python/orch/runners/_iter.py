@@ -129,7 +129,7 @@ class GraphRun:
     async def _go(self) -> None:
         try:
             self._result = await self._finish()
-        except (Exception, KeyboardInterrupt, SystemExit) as error:  # what surfaces bare from a run does so here
+        except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 (it surfaces bare from the block)
             self._failure = error
         finally:
             self._over.set()
