@@ -18,7 +18,7 @@ import orch
 from orch.event import State
 from orch.execution._threads import Threads
 from orch.result import RunResult
-from tests.execution.robust import Gate, immediate, recorded, run_quietly, ticks, until, watched, within
+from tests.execution.robust import Gate, immediate, on_asyncio, recorded, run_quietly, ticks, until, watched, within
 
 pytestmark = pytest.mark.timeout(20)
 CANCELLED, SUCCEEDED, FAILED, SKIPPED = State.CANCELLED, State.SUCCEEDED, State.FAILED, State.SKIPPED
@@ -468,3 +468,77 @@ async def test_a_run_does_not_end_before_the_thread_of_a_failing_step(monkeypatc
     assert early == []
     assert done[0].state is FAILED
     assert workers() == []
+
+
+@on_asyncio  # trio does not know which step is waiting
+@pytest.mark.parametrize("how", ["abort", "outside"])
+async def test_what_a_thread_awaits_on_the_loop_is_cancelled_when_its_step_is_to_end(how: str) -> None:
+    begun: list[str] = []
+
+    async def endless() -> None:
+        begun.append("begun")
+        try:
+            await anyio.sleep(3)
+        finally:
+            begun.append("ended")
+
+    def asks() -> None:
+        anyio.from_thread.run(endless)
+
+    async def ends_it() -> None:
+        await until(lambda: begun)
+        if how == "abort":
+            raise ValueError
+        scope.cancel()
+        await anyio.sleep(3)
+
+    with recorded() as story, within(2), anyio.CancelScope() as scope:
+        await orch.AsyncRunner(grace=1).run(orch.Parallel(asks, ends_it), raise_on_failure=False)
+    assert begun == ["begun", "ended"]
+    assert story.states()["asks"] is CANCELLED
+    assert story.runs[0].abandoned == []
+
+
+@pytest.mark.parametrize("policies", [{}, {"timeout": 60}], ids=["plain", "with a policy"])
+async def test_a_thread_can_ask_whether_its_step_is_to_end(policies: dict[str, Any]) -> None:
+    asked: list[int] = []
+
+    def polite() -> str:
+        while len(asked) < 3_000:
+            asked.append(1)
+            anyio.from_thread.check_cancelled()
+            time.sleep(0.001)
+        return "nobody said so"
+
+    async def fails() -> None:
+        await until(lambda: asked)
+        raise ValueError
+
+    with recorded() as story, within(2):
+        result = await orch.AsyncRunner(grace=1).run(
+            orch.Parallel(orch.Task(polite, **policies), fails), raise_on_failure=False
+        )
+    assert story.states() == {"polite": CANCELLED, "fails": FAILED}
+    assert result.abandoned == ()
+    assert [type(error) for error in result.errors] == [ValueError]
+
+
+async def test_a_thread_that_asks_ends_soon_after_its_timeout() -> None:
+    asked: list[int] = []
+
+    def polite() -> str:
+        while len(asked) < 3_000:
+            asked.append(1)
+            anyio.from_thread.check_cancelled()
+            time.sleep(0.001)
+        return "nobody said so"
+
+    def next_one() -> str:
+        anyio.from_thread.check_cancelled()  # what was said to the one before is forgotten
+        return "done"
+
+    workflow = orch.Sequence(orch.Task(polite, timeout=0.02), next_one, on_failure="continue")
+    with within(2):
+        result = await orch.AsyncRunner(threads=1).run(workflow, raise_on_failure=False)
+    assert [type(error) for error in result.errors] == [orch.TaskTimeoutError]
+    assert result["next_one"] == "done"

@@ -189,7 +189,9 @@ async def in_thread(run: Run, node: int, seconds: float | None, job: Job, *, res
         try:
             await job.ended.wait()
         except run.cancelled_class:
-            if not job.withdraw() and not scope.cancel_called:
+            if not job.withdraw():
+                run.tell(job)
+            if job.is_begun and not scope.cancel_called:
                 with CancelScope(shield=True, deadline=current_time() + run.options.grace):
                     await job.ended.wait()
             if not job.ended.is_set():

@@ -16,14 +16,13 @@ Steps with policies are no business of these lanes: their attempts run on the lo
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 from functools import partial
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, cast
 
 from anyio._core._eventloop import claim_worker_thread, set_current_async_library
 from anyio.lowlevel import current_token
@@ -34,12 +33,17 @@ from orch.execution._desk import Desk
 from orch.execution._failure import foreign, is_foreign, without_cancellation
 from orch.execution._job import Job
 from orch.execution._lane import Begun, awaited
+from orch.execution._leash import Leash
 from orch.execution._run import IDLE, LOOP, REACT, THREAD, Lane, Run
 
 __all__ = ("Threads",)
 
 _LOOK, _GO_HOME = True, False  # what an idle thread is told
 _logger = logging.getLogger("orch")
+
+
+class _Worker(threading.Thread):
+    leash: Leash
 
 
 class Threads:
@@ -57,18 +61,26 @@ class Threads:
         self._jobs: deque[Job] = deque()
         self._lock = threading.Lock()
         self._told: SimpleQueue[bool] = SimpleQueue()
-        self._threads: set[threading.Thread] = set()
-        self._gone: set[threading.Thread] = set()
-        self._busy: dict[object, threading.Thread] = {}  # by the step or job they are in
+        self._threads: set[_Worker] = set()
+        self._gone: set[_Worker] = set()
+        self._busy: dict[object, _Worker] = {}  # by the step or job they are in
         self._idle = 0
-        run.grow, run.stop_thread, run.hand_over = self.grow, self.stop, self.hand_over
+        run.grow, run.stop_thread, run.hand_over, run.tell = self.grow, self.stop, self.hand_over, self.tell
 
     # -- on the loop -----------------------------------------------------------------------------------------------
 
     def stop(self, node: int) -> None:
         """Ask for the end of a step in a thread, which nobody can enforce: it is waited for until its grace is over."""
         self.stopping.add(node)
+        self.tell(node)
         self.desk.later(self.run.options.grace, partial(self._abandon, node))
+
+    def tell(self, body: object) -> None:
+        """Tell a step or job that it is to end, should it ask; nobody else may be told so."""
+        with self._lock:
+            worker = self._busy.get(body)
+            if worker is not None:
+                worker.leash.pull()
 
     def adopt(self, begun: Begun) -> None:
         """Await what a plain function returned as the end of its step, unless that was to end."""
@@ -81,6 +93,10 @@ class Threads:
         """Give up waiting for a step whose grace is over: its thread ends with its body."""
         if node in self.stopping and self.run.schedule.state(node) == State.RUNNING.code:
             self.run.abandoned.append(node)
+            self.run.schedule.cancel(node)
+
+    def _obeyed(self, node: int) -> None:
+        if self.run.schedule.state(node) == State.RUNNING.code:
             self.run.schedule.cancel(node)
 
     def hand_over(self, job: Job, *, reserved: bool = False) -> None:
@@ -121,19 +137,20 @@ class Threads:
             self._hire()
 
     def _hire(self) -> None:
-        thread = threading.Thread(target=self._main, name=f"orch-worker-{len(self._threads) + 1}", daemon=True)
+        thread = _Worker(target=self._main, name=f"orch-worker-{len(self._threads) + 1}", daemon=True)
+        thread.leash = Leash(self._token)
         self._threads.add(thread)
         thread.start()
 
     # -- in a thread -----------------------------------------------------------------------------------------------
 
     def _main(self) -> None:
-        _claim_for_trio(self._token.native_token)
+        self._this().leash.put_on()
         with claim_worker_thread(self._token.backend_class, self._token.native_token):  # for anyio.from_thread
             step = self._next()
             while step >= 0 or self._park(step):
                 step = self._step(step) if step >= 0 else self._next()
-        self._gone.add(threading.current_thread())
+        self._gone.add(self._this())
         self.desk.wake()
 
     def _next(self) -> int:
@@ -143,11 +160,20 @@ class Threads:
                 job = self._jobs.popleft()
             except IndexError:  # somebody was faster
                 break
-            self._busy[job] = threading.current_thread()
+            self._begin(job)
             job.do(self.desk.send)
             del self._busy[job]
             self.desk.post(job.finish)
         return self.run.schedule.take(THREAD)
+
+    @staticmethod
+    def _this() -> _Worker:
+        return cast("_Worker", threading.current_thread())
+
+    def _begin(self, body: object) -> None:
+        with self._lock:
+            self._busy[body] = this = self._this()
+            this.leash.renew()
 
     def _park(self, code: int) -> bool:
         """Wait for work; False: go home. Idleness is on record before the last look, so that no wake-up is lost."""
@@ -165,7 +191,7 @@ class Threads:
 
     def _step(self, step: int) -> int:
         run = self.run
-        self._busy[step] = threading.current_thread()
+        self._begin(step)
         if run.watched:  # whoever watches wants to see it now
             self.desk.wake()
         self.grow()
@@ -210,9 +236,12 @@ class Threads:
     def _failed(self, step: int, error: BaseException) -> None:
         run = self.run
         error = without_cancellation(error, run.cancelled_class)
-        if isinstance(error, run.cancelled_class) or is_foreign(error):  # nobody can cancel a thread
+        told = step in self.stopping and isinstance(error, run.cancelled_class)  # it has asked whether it is to end
+        if not told and (isinstance(error, run.cancelled_class) or is_foreign(error)):  # nobody can cancel a thread
             error = foreign(error)
-        if step in run.abandoned:
+        if told:
+            self.desk.messages.append(partial(self._obeyed, step))
+        elif step in run.abandoned:
             _logger.warning("task %r failed after it was abandoned", run.plan.path(step), exc_info=error)
         elif isinstance(error, Exception):
             run.fail(step, error)
@@ -222,12 +251,3 @@ class Threads:
 
 
 def _nothing() -> None: ...
-
-
-def _claim_for_trio(token: object) -> None:
-    """Tell trio of a thread it did not make, or `anyio.from_thread` asks for a token there; it has no public way."""
-    trio = sys.modules.get("trio._threads")
-    if trio is not None and not hasattr(token, "call_soon_threadsafe"):
-        trio.PARENT_TASK_DATA.token = token
-        trio.PARENT_TASK_DATA.abandon_on_cancel = True
-        trio.PARENT_TASK_DATA.cancel_register = [None]

@@ -33,6 +33,7 @@ class Wires:
         self.publish: Callable[[], object] = _nothing  # let subscribers have what has happened
         self.room: Callable[[], Awaitable[None]] = _no_wait  # wait for subscribers that are too far behind
         self.crowded: Callable[[], object] = _nothing  # whether there are such: threads take nothing new then
+        self.tell: Callable[[object], object] = _nothing  # tell a body in a thread that it is to end, should it ask
         self.hand_over: Callable[..., object] = _nothing  # have a thread do a job
         self.at: Callable[[float, Callable[[], object]], Any] = _nothing  # call back at a time of the loop
         self.later: Callable[[float, Callable[[], object]], Any] = _nothing  # the same, after so many seconds
