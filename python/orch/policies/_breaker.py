@@ -121,8 +121,8 @@ class CircuitBreaker:
         with self._lock:
             if not self._is_current(permit):
                 return None
-            self._failures += 1
-            if self._failures < self.fail_max and not permit.is_probe:
+            self._failures += 1  # of a probe, on top of those that have opened it
+            if self._failures < self.fail_max:
                 return None
             self._opened = now
             return self._turn("open")

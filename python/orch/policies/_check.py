@@ -1,6 +1,7 @@
 """What policies ask of the values they are given: numbers in range, times in seconds, classes of errors, names."""
 
 import math
+import sys
 from collections.abc import Collection
 from datetime import timedelta
 from types import NoneType
@@ -49,7 +50,7 @@ def seconds(field: str, value: Seconds | None, *, zero: bool = False, none: bool
         return None
     if not (0 <= number < math.inf) or (number == 0 and not zero):  # NaN is nowhere
         least = "at least 0 seconds" if zero else "more than 0 seconds"
-        raise ValueError(f"{field}: expected {least}{'' if none else ', finite'}, found {value!s:.100}")
+        raise ValueError(f"{field}: expected {least}{'' if none else ', finite'}, found {number:g}")
     return number
 
 
@@ -61,8 +62,10 @@ def _float(number: float) -> float:
 
 
 def count(field: str, value: int) -> int:
-    """Read a whole number from 1 on."""
+    """Read a whole number from 1 on, as far as a machine counts."""
     expect(field, value, int, least=1)
+    if value > sys.maxsize:
+        raise ValueError(f"{field}: expected at most {sys.maxsize}, found one of {value.bit_length()} bits")
     return int(value)
 
 
@@ -70,7 +73,7 @@ def share(field: str, value: float) -> float:
     """Read a number from 0 to 1."""
     expect(field, value, int, float)
     if not 0 <= value <= 1:
-        raise ValueError(f"{field}: expected a number from 0 to 1, found {value!s:.100}")
+        raise ValueError(f"{field}: expected a number from 0 to 1, found {_float(value):g}")
     return float(value)
 
 

@@ -112,7 +112,9 @@ class RateLimit:
             raise RuntimeError(f"{self!r} is in use in another event loop: give each one a RateLimit of its own")
         if self._loop is not None:
             then, real = self._last
-            self._starts.shift(anyio.current_time() - (time.monotonic() - real) - then)
+            now = anyio.current_time() - (time.monotonic() - real)  # what this loop's clock said at the last start
+            self._starts.shift(now - then)
+            self._last = now, real
         self._loop = loop
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -124,22 +126,24 @@ class RateLimit:
 
 
 class _Window:
-    """The last `rate` starts: another is due when the first of them is `per` seconds ago."""
+    """The starts of the last `per` seconds; after `rate` of them another is due when the first is that long ago."""
 
     def __init__(self, rate: int, per: float) -> None:
-        self._starts = deque[float](maxlen=rate)
+        self._starts = deque[float]()
+        self._rate = rate
         self._per = per
 
     @property
     def due(self) -> float:
-        full = len(self._starts) == self._starts.maxlen
-        return self._starts[0] + self._per if full else _NEVER
+        return self._starts[0] + self._per if len(self._starts) >= self._rate else _NEVER
 
     def add(self, now: float) -> None:
+        while self._starts and self._starts[0] + self._per <= now:
+            self._starts.popleft()
         self._starts.append(now)
 
     def shift(self, by: float) -> None:
-        self._starts = deque((start + by for start in self._starts), self._starts.maxlen)
+        self._starts = deque(start + by for start in self._starts)
 
 
 class _Bucket:
