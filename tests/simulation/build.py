@@ -1,0 +1,141 @@
+"""From a case to what the engine is given: definition, breakers, limiters, strategies, each reporting to the ledger."""
+
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import attrs
+
+import orch
+from orch import FailureStrategy
+from tests.simulation.bodies import function, undo_function
+from tests.simulation.ledger import Ledger
+from tests.simulation.plans import Case, Group, Limiter, Shape, Step
+
+__all__ = ("Built", "build")
+
+_KINDS: dict[str, Any] = {"sequence": orch.Sequence, "parallel": orch.Parallel, "graph": orch.Graph}
+
+
+class SpyBreaker(orch.CircuitBreaker):
+    """A breaker that says whom it admits, and what it is told about it; permits are numbered."""
+
+    def __init__(self, name: str, ledger: Ledger, fail_max: int, reset: float) -> None:
+        super().__init__(name, fail_max=fail_max, reset_timeout=reset)
+        self.label = name
+        self.ledger = ledger
+        self.permits: dict[int, tuple[int, Any]] = {}
+
+    def admit(self, now: float) -> Any:
+        try:
+            permit = super().admit(now)
+        except orch.CircuitOpenError:
+            self.ledger.say("admit", self.label, 0, "refused")
+            raise
+        self.permits[id(permit)] = len(self.permits) + 1, permit  # kept: the id is good for ever
+        self.ledger.say("admit", self.label, len(self.permits), "probe" if permit.is_probe else "call")
+        return permit
+
+    def succeeded(self, permit: Any) -> Any:
+        self._verdict("succeeded", permit)
+        return super().succeeded(permit)
+
+    def failed(self, permit: Any, error: BaseException, now: float) -> Any:
+        self._verdict("failed", permit)
+        return super().failed(permit, error, now)
+
+    def abandoned(self, permit: Any) -> Any:
+        self._verdict("abandoned", permit)
+        return super().abandoned(permit)
+
+    def _verdict(self, verdict: str, permit: Any) -> None:
+        self.ledger.say("verdict", self.label, self.permits[id(permit)][0], verdict)
+
+
+class Picks:
+    """A strategy of one's own: it picks one after another, or raises."""
+
+    def __init__(self, group: Group, ledger: Ledger) -> None:
+        self.group = group
+        self.ledger = ledger
+        self.asked = 0
+
+    def on_failure(self, event: Any, group: Any) -> FailureStrategy:
+        picks = self.group.strategy.split(",")
+        choice = picks[self.asked % len(picks)]
+        self.asked += 1
+        self.ledger.say("asked", self.group.name, self.asked, (event.path, choice))
+        if choice == "raises":
+            raise ZeroDivisionError(self.group.name)
+        return FailureStrategy(choice)
+
+
+@attrs.define
+class Built:
+    """What a case has become."""
+
+    case: Case
+    ledger: Ledger
+    breakers: list[Any] = attrs.field(init=False)
+    limiters: list[Any] = attrs.field(init=False)
+    workflow: Any = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        case, ledger = self.case, self.ledger
+        self.breakers = [SpyBreaker(f"b{i}", ledger, each.fail_max, each.reset) for i, each in enumerate(case.breakers)]
+        self.limiters = [_limiter(each) for each in case.limiters]
+        ledger.limits |= {f"l{i}": each.size for i, each in enumerate(case.limiters) if each.kind == "capacity"}
+        if case.limit is not None:
+            ledger.limits["run"] = case.limit
+        self.workflow = self._make(case.root, ("run",) if case.limit is not None else ())
+
+    def _make(self, shape: Shape, counted: tuple[str, ...]) -> Any:
+        if isinstance(shape, Step):
+            return self._task(shape, counted)
+        if shape.limit is not None:
+            self.ledger.limits[shape.name] = shape.limit
+            counted = (*counted, shape.name)
+        steps = [self._make(step, counted) for step in shape.steps]
+        for position, step in enumerate(shape.steps):
+            if isinstance(step, Step) and step.deps:
+                steps[position] = steps[position].evolve(deps=[shape.steps[dep].name for dep in step.deps])
+        plainly = shape.strategy in {"abort", "continue", "compensate"}
+        return _KINDS[shape.kind](
+            *steps,
+            name=shape.name,
+            on_failure=shape.strategy if plainly else Picks(shape, self.ledger),
+            limit=shape.limit,
+            timeout=shape.timeout,
+            breaker=None if shape.breaker is None else self.breakers[shape.breaker],
+        )
+
+    def _task(self, step: Step, counted: tuple[str, ...]) -> Any:
+        limiter = None if step.limiter is None else self.limiters[step.limiter]
+        if isinstance(limiter, anyio.CapacityLimiter):
+            counted = (*counted, f"l{step.limiter}")
+        undo = None
+        if step.undo is not None:
+            undo = orch.Task(undo_function(step.name, step.undo, self.ledger), thread=False)
+        return orch.Task(
+            function(step, self.ledger, counted),
+            name=step.name,
+            thread=False if step.plain else None,
+            retry=step.retry,
+            timeout=step.timeout,
+            breaker=None if step.breaker is None else self.breakers[step.breaker],
+            limiter=limiter,
+            compensate=undo,
+            compensate_unknown=step.undo_unknown,
+        )
+
+
+def _limiter(limiter: Limiter) -> Any:
+    if limiter.kind == "capacity":
+        return anyio.CapacityLimiter(limiter.size)
+    burst = limiter.size if limiter.kind == "bucket" else None
+    return orch.RateLimit(limiter.size if burst is None else 1, limiter.per, burst=burst)
+
+
+def build(case: Case, now: Callable[[], float]) -> Built:
+    """Make everything anew, for one run; inside the event loop."""
+    return Built(case, Ledger(now))

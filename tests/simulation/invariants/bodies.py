@@ -1,0 +1,152 @@
+"""Events and bodies tell the same story; limits hold; nothing is left; nothing is cancelled for no reason."""
+
+from collections.abc import Iterator
+
+import anyio
+
+from orch import RetryAfter
+from orch.errors import CircuitOpenError, ForeignCancellationError, TaskTimeoutError
+from orch.event import State
+from tests.simulation.bodies import BoomError, OddError, value_of
+from tests.simulation.drive import HANDED, Seen
+from tests.simulation.ledger import Entry
+from tests.simulation.plans import Group
+
+__all__ = ("CHECKS",)
+
+_OURS = (BoomError, OddError, TimeoutError, ExceptionGroup, StopIteration, TaskTimeoutError, CircuitOpenError)
+
+
+def starts(seen: Seen) -> Iterator[str]:
+    """A body is called once for each attempt, or not at all where a limiter or a breaker came before."""
+    for name, step in seen.steps.items():
+        running = sum(event.state is State.RUNNING for event in seen.by_name.get(name, ()))
+        called = len(seen.calls.get(name, ()))
+        guarded = step.breaker is not None or any(group.breaker is not None for group in seen.around[name])
+        if called > running or (called < running and not guarded and step.limiter is None):
+            yield f"{name}: {running} attempts, {called} calls"
+
+
+def ends(seen: Seen) -> Iterator[str]:
+    """What the last call came to is what the task came to; nothing that returned a value is called a failure."""
+    for name, calls in seen.calls.items():
+        last = calls[-1][2]
+        state = seen.final.get(name)
+        if last is None:
+            yield f"{name} is {state}, and its body still runs"
+        elif last.detail == "value" and state is not State.SUCCEEDED:
+            yield f"{name} is {state}, and its last call gave a value"
+        elif last.detail != "value" and state is State.SUCCEEDED:
+            yield f"{name} succeeded, and its last call {last.detail}"
+        elif last.detail == "failed" and state is State.CANCELLED and not _again(seen, name):
+            yield f"{name} is cancelled, and its last call failed"
+
+
+def _again(seen: Seen, name: str) -> bool:
+    """Whether the task was waiting for another attempt, or for what comes before a body, when it was cancelled."""
+    before = [event.state for event in seen.by_name[name] if event.state is not State.CANCELLED]
+    return State.RETRYING in before
+
+
+def errors(seen: Seen) -> Iterator[str]:
+    """Failures are the users' own errors or those of policies, and never a cancellation."""
+    for event in seen.told:
+        if event.state in {State.FAILED, State.RETRYING}:
+            if not isinstance(event.error, (*_OURS, RetryAfter) if event.state is State.RETRYING else _OURS):
+                yield f"{event.name} {event.state.value} with {event.error!r}"
+        elif event.error is not None and not isinstance(event.error, Exception):
+            yield f"{event.name}: {event.error!r}"
+        if isinstance(event.error, ForeignCancellationError):
+            yield f"{event.name}: a cancellation without a cause"
+
+
+def values(seen: Seen) -> Iterator[str]:
+    """What a task gave begins with its name, and says what it was given."""
+    for event in seen.told:
+        step = seen.steps[event.name]
+        if event.state is State.SUCCEEDED and event.value is not None:
+            inputs = {value_of(event.name, HANDED), event.name}
+            if not str(event.value).startswith(event.name) or (
+                not step.takes and not step.deps and event.value not in inputs
+            ):
+                yield f"{event.name} gave {event.value!r}"
+
+
+def order(seen: Seen) -> Iterator[str]:
+    """No body begins before the last call of what its task waits for has ended; none after its own task has ended."""
+    ended = dict[str, int]()
+    for position, entry in enumerate(seen.entries):
+        if entry.what == "end":
+            ended[entry.name] = position
+    for position, entry in enumerate(seen.entries):
+        if entry.what == "start":
+            for name in sorted(seen.waits[entry.name]):
+                if ended.get(name, -1) > position:
+                    yield f"{entry.name} was called at {entry.time} before {name} had ended"
+
+
+def limits(seen: Seen) -> Iterator[str]:
+    """No limit was ever exceeded, no body ran twice at a time, and in the end everything was given back."""
+    yield from seen.ledger.broken
+    yield from (f"{count} bodies of {name} are left" for name, count in seen.ledger.active.items() if count)
+    for number, limiter in enumerate(seen.built.limiters):
+        if isinstance(limiter, anyio.CapacityLimiter):
+            if seen.borrowed[number] != (0, 0):
+                yield f"limiter {number}: {seen.borrowed[number]} borrowed and waiting"
+        else:
+            yield from _rate(seen, number)
+
+
+def _rate(seen: Seen, number: int) -> Iterator[str]:
+    limiter = seen.case.limiters[number]
+    names = {name for name, step in seen.steps.items() if step.limiter == number}
+    times = [entry.time for entry in seen.entries if entry.what == "start" and entry.name in names]
+    if limiter.kind == "rate":
+        for one, other in zip(times, times[limiter.size :], strict=False):
+            if other - one < limiter.per:
+                yield f"limiter {number}: {limiter.size + 1} starts between {one} and {other}"
+    else:
+        for first, one in enumerate(times):
+            for last, other in enumerate(times[first:], first):
+                if last - first + 1 > limiter.size + (other - one) / limiter.per:
+                    yield f"limiter {number}: {last - first + 1} starts between {one} and {other}"
+
+
+def leftovers(seen: Seen) -> Iterator[str]:
+    """No task of the engine's is left, and the run came back in time."""
+    if seen.left:
+        yield f"tasks left behind: {seen.left}"
+    if seen.ended >= seen.limit:
+        yield f"not over after {seen.limit} seconds"
+
+
+def hits(seen: Seen) -> Iterator[str]:
+    """Who is cancelled is so because the run was, its time was over, or somebody around it failed or was late."""
+    for name, calls in seen.calls.items():
+        for start, hit, _ in calls:
+            if hit is not None and not _explained(seen, name, start, hit):
+                yield f"{name} was cancelled at {hit.time}, and nobody had asked for it"
+
+
+def _explained(seen: Seen, name: str, start: Entry, hit: Entry) -> bool:
+    timeout = seen.steps[name].timeout
+    if timeout is not None and hit.time == start.time + timeout:
+        return True
+    if seen.cancelled_at is not None and seen.cancelled_at <= hit.time:
+        return True
+    return any(_gives_up(seen, group, hit.time) for group in seen.around[name])
+
+
+def _gives_up(seen: Seen, group: Group, time: float) -> bool:
+    names = {step.name for step in seen.inside(group)}
+    events = [event for event in seen.told if event.name in names and seen.time(event) <= time]
+    if group.timeout is not None and events:
+        begun = [seen.time(event) for event in events if event.state is State.RUNNING]
+        if begun and min(begun) + group.timeout <= time:
+            return True
+    inner = [each for each in seen.groups.values() if group in seen.around[each.name] and each.timeout is not None]
+    failed = any(event.state is State.FAILED for event in events) or any(_gives_up(seen, each, time) for each in inner)
+    return failed and group.strategy != "continue"
+
+
+CHECKS = (starts, ends, errors, values, order, limits, leftovers, hits)

@@ -1,0 +1,88 @@
+"""Circuit breakers: each permit gets one verdict, the right one; while a probe is out nobody else is let through."""
+
+import itertools
+from collections.abc import Iterator
+
+from orch.event import CircuitEvent
+from tests.simulation.drive import Seen
+from tests.simulation.ledger import Entry
+
+__all__ = ("CHECKS",)
+
+
+def permits(seen: Seen) -> Iterator[str]:
+    """Every permit is answered, once."""
+    for label in {breaker.label for breaker in seen.built.breakers}:
+        given = [entry.number for entry in _of(seen, label, "admit") if entry.number]
+        answered = sorted(entry.number for entry in _of(seen, label, "verdict"))
+        if given != answered:
+            yield f"{label} gave the permits {given}, and heard of {answered}"
+
+
+def _of(seen: Seen, label: str, what: str) -> list[Entry]:
+    return [entry for entry in seen.entries if entry.name == label and entry.what == what]
+
+
+def calls(seen: Seen) -> Iterator[str]:
+    """A body behind a breaker is called right after it was let through; a refused one is not called."""
+    for before, entry in itertools.pairwise(seen.entries):
+        number = seen.steps[entry.name].breaker if entry.what == "start" else None
+        leave = before.what == "admit" and before.name == f"b{number}" and before.detail != "refused"
+        if number is not None and not leave:
+            yield f"{entry.name} was called without leave of b{number}"
+
+
+def verdicts(seen: Seen) -> Iterator[str]:
+    """What a breaker hears of a call is how it went; a cancellation is neither a success nor a failure."""
+    steps: dict[tuple[str, int], str] = {}
+    ends: dict[str, Entry] = {}
+    for before, entry in itertools.pairwise(seen.entries):
+        if entry.what == "start" and before.what == "admit" and seen.steps[entry.name].breaker is not None:
+            steps[before.name, before.number] = entry.name
+        if entry.what == "end":
+            ends[entry.name] = entry
+        if entry.what == "verdict" and (name := steps.get((entry.name, entry.number))) is not None:
+            expected = _verdict(seen, name, ends.get(name))
+            if entry.detail not in expected:
+                yield f"{entry.name} heard that {name} {entry.detail}, not {sorted(expected)}"
+
+
+def _verdict(seen: Seen, name: str, end: Entry | None) -> set[str]:
+    if end is None:
+        return set()
+    start, hit, _ = seen.calls[name][end.number - 1]
+    if end.detail == "value":
+        return {"succeeded"}
+    if end.detail == "failed":
+        return {"failed"}
+    timeout = seen.steps[name].timeout
+    late = timeout is not None and hit is not None and hit.time == start.time + timeout
+    return {"failed", "abandoned"} if late else {"abandoned"}
+
+
+def probes(seen: Seen) -> Iterator[str]:
+    """While a probe is out the breaker lets nobody else through."""
+    out: dict[str, int] = {}
+    for entry in seen.entries:
+        if entry.what == "admit" and entry.detail != "refused":
+            if entry.name in out:
+                yield f"{entry.name} let call {entry.number} through beside probe {out[entry.name]}"
+            if entry.detail == "probe":
+                out[entry.name] = entry.number
+        if entry.what == "verdict" and out.get(entry.name) == entry.number:
+            del out[entry.name]
+
+
+def told(seen: Seen) -> Iterator[str]:
+    """Each change of a breaker is told, from the old state to the new one, and what is told adds up."""
+    changes: dict[str | None, list[tuple[str, str]]] = {}
+    for event in seen.trace:
+        if isinstance(event, CircuitEvent):
+            changes.setdefault(event.name, []).append((event.old, event.new))
+    for breaker in seen.built.breakers:
+        states = ["closed", *itertools.chain(*changes.get(breaker.label, ())), breaker.state]
+        if any(states[at] != states[at + 1] for at in range(0, len(states), 2)):
+            yield f"{breaker.label}: {states}"
+
+
+CHECKS = (permits, calls, verdicts, probes, told)

@@ -1,0 +1,86 @@
+"""After a cancellation nothing begins; and how the run ended agrees with how its tasks did."""
+
+from collections.abc import Iterator
+
+from orch.errors import CompensationError, TaskTimeoutError
+from orch.event import RunEvent, State
+from tests.simulation.drive import Seen
+
+__all__ = ("CHECKS",)
+
+
+def nothing_new(seen: Seen) -> Iterator[str]:
+    """Once the cancellation of the caller has been delivered no body begins, and none at any later time."""
+    asked, delivered = None, False
+    for entry in seen.entries:
+        if entry.what == "cancel":
+            asked = entry.time
+        delivered = delivered or entry.what == "delivered"
+        if entry.what == "start" and asked is not None and (delivered or entry.time > asked):
+            yield f"{entry.name} began at {entry.time}, cancelled at {asked}"
+
+
+def nothing_running(seen: Seen) -> Iterator[str]:
+    """The record says the same: who never ran is only cancelled when nobody begins any more."""
+    running, over = set[str](), False
+    for event in seen.told:
+        if event.state is State.RUNNING:
+            running.add(event.name)
+            if over:
+                yield f"{event.name} began after the run was cancelled"
+        over = over or (event.state is State.CANCELLED and event.reason == "cancelled" and event.name not in running)
+
+
+def outcome(seen: Seen) -> Iterator[str]:
+    """FAILED if a task or the time of a group did, unless the run was cancelled; SUCCEEDED if all tasks did."""
+    found = set(seen.final.values())
+    match seen.state:
+        case State.SUCCEEDED:
+            if not found <= {State.SUCCEEDED}:
+                yield f"succeeded with {found}"
+        case State.FAILED:
+            if State.FAILED not in found and not seen.late:
+                yield f"failed with {found}"
+        case State.CANCELLED:
+            if seen.cancelled_at is None:
+                yield "cancelled by nobody"
+        case other:
+            yield f"ended as {other}"
+
+
+def returned(seen: Seen) -> Iterator[str]:
+    """A result comes back unless the caller was cancelled, and says what the trace says; nothing else is raised."""
+    if seen.raised is not None:
+        yield f"raised {seen.raised!r}"
+    elif (seen.result is None and seen.cancelled_at is None) or (seen.result and seen.state is State.CANCELLED):
+        yield f"{seen.state}, and the result is {seen.result}"
+    elif seen.result is not None:
+        if seen.result.state is not seen.state:
+            yield f"the result is {seen.result.state}, the trace {seen.state}"
+        states = {record.name: record.state for record in seen.result.tasks.values()}
+        told = {name: events[-1].state for name, events in seen.by_name.items()}
+        if states != told:
+            yield f"records {states}, trace {told}"
+        if seen.result.abandoned:
+            yield f"abandoned: {seen.result.abandoned}"
+
+
+def first_error(seen: Seen) -> Iterator[str]:
+    """The errors of the result are those of the trace, the same objects in order of time; the first is the run's."""
+    failures = [event.error for event in seen.told if event.state is State.FAILED]
+    last = seen.trace[-1]
+    if seen.result is not None:
+        own = [error for error in seen.result.errors if not _of_groups(seen, error)]
+        if list(map(id, own)) != list(map(id, failures)):
+            yield f"errors {own}, failures {failures}"
+        assert isinstance(last, RunEvent)
+        if seen.state is State.FAILED and last.error is not next(iter(seen.result.errors), None):
+            yield f"the run's error is {last.error!r}"
+
+
+def _of_groups(seen: Seen, error: BaseException) -> bool:
+    late = isinstance(error, TaskTimeoutError) and error.task.rsplit("/", 1)[-1] in seen.groups
+    return late or isinstance(error, CompensationError | ZeroDivisionError)
+
+
+CHECKS = (nothing_new, nothing_running, outcome, returned, first_error)
