@@ -229,6 +229,7 @@ class _Plain:
             raise
         except run.cancelled_class:
             if self.job.is_lasting:
+                self.job.is_dropped = True
                 run.abandoned.append(step)
             raise
         finally:
@@ -237,7 +238,7 @@ class _Plain:
     async def _outlast(self, error: TaskTimeoutError) -> None:
         """Put the failure on record at once, then wait for the end of the body, or of the run and its grace."""
         run, step, _, trail, lane = self._of
-        trail.is_unknown = True
+        trail.is_unknown = self.job.is_dropped = True
         run.schedule.hold(step)
         run.lanes.pop(step, None)
         with CancelScope(shield=True) as run.outlasting[step]:

@@ -18,12 +18,24 @@ def _nothing() -> None: ...
 class Job:
     """One call in a worker thread. What it does to the loop goes through the desk, as a message."""
 
-    __slots__ = ("_call", "_lock", "_withdrawn", "ended", "error", "is_begun", "on_begin", "on_end", "value")
+    __slots__ = (
+        "_call",
+        "_lock",
+        "_withdrawn",
+        "ended",
+        "error",
+        "is_begun",
+        "is_dropped",
+        "on_begin",
+        "on_end",
+        "value",
+    )
 
     def __init__(self, call: Callable[[], Any], on_begin: Callable[[], object] | None = None) -> None:
         self._call = call
         self._lock = threading.Lock()
         self._withdrawn = self.is_begun = False
+        self.is_dropped = False  # whether nobody wants what it will give
         self.on_begin = on_begin  # to be called on the loop when a thread has begun
         self.on_end: Callable[[], object] = _nothing  # the same, when it has ended
         self.ended = Signal()
@@ -57,6 +69,8 @@ class Job:
     def finish(self) -> None:
         """Tell who waits that it has ended. On the loop."""
         self.ended.set()
+        if self.is_dropped and hasattr(type(self.value), "__await__"):
+            getattr(self.value, "close", _nothing)()  # or Python would say that it was never awaited
         with suppress(RuntimeError):  # of a limiter that only takes it back from the task that has it
             self.on_end()
 

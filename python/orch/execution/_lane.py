@@ -65,7 +65,7 @@ def _drive(body: Body, outcome: list[Any], context: Context, pending: Any) -> Ge
 
 
 async def work(run: Run, lane: Lane, begun: Begun | None = None) -> None:
-    """Take steps until none is ready, after the one that has begun. Cancellation is recorded and passes through."""
+    """Take steps until none is ready, after the one that has begun. A cancelled lane ends; the host passes that on."""
     try:
         await _walk(run, lane, begun)
     except run.cancelled_class:
@@ -128,7 +128,7 @@ async def _slowly(run: Run, lane: Lane, step: int, signal: object, rest: Awaitab
     else:
         run.check(lane)
         if value.__class__ is not Settled and run.failed(step, value, lane):
-            raise value
+            return False  # raised on, ten thousand tracebacks would be alive at a time, and the garbage collector busy
     await run.room()
     return not lane.stopped
 

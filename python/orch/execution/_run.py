@@ -143,7 +143,7 @@ class Run(Wires):
         """Record how a step's body ended other than with a value, and react.
 
         Returns:
-            True if the lane must let the exception pass: it is a cancellation that somebody asked for.
+            True if the lane must end: it is a cancellation that somebody asked for.
         """
         error = without_cancellation(error, self.cancelled_class)
         if isinstance(error, self.cancelled_class):
@@ -281,7 +281,8 @@ class Run(Wires):
         if strategy is FailureStrategy.COMPENSATE:
             self.undoing.add(scope)
         if strategy is not FailureStrategy.CONTINUE:
-            self._stop(self.schedule.abort(scope, node), "aborted", self.plan.path(node))
+            running = self.schedule.abort(scope, node)
+            self._stop(running, "aborted", self.plan.path(node) if running else None)  # paths of deep groups are long
 
     def _strategy(self, group: Group, node: int) -> FailureStrategy:
         """Ask the group's strategy; one that fails itself is among the errors of the run, and the group aborts."""

@@ -106,8 +106,11 @@ class Threads:
             if self._idle and not self._closed:
                 self._idle -= 1
                 self._told.put(_LOOK)
-            elif reserved or len(self._threads) < self.run.options.threads:
-                self._hire()
+                return
+            if not reserved and len(self._threads) >= self.run.options.threads:
+                return
+            thread = self._hired()
+        thread.start()
 
     def leaving(self) -> bool:
         """Send idle threads home and say whether some are still on their way; the abandoned end with their bodies."""
@@ -134,13 +137,14 @@ class Threads:
                 self._told.put(_LOOK)
             if self._idle or self._closed or len(self._threads) >= self.run.options.threads:
                 return
-            self._hire()
+            thread = self._hired()
+        thread.start()
 
-    def _hire(self) -> None:
+    def _hired(self) -> _Worker:
         thread = _Worker(target=self._main, name=f"orch-worker-{len(self._threads) + 1}", daemon=True)
         thread.leash = Leash(self._token)
         self._threads.add(thread)
-        thread.start()
+        return thread
 
     # -- in a thread -----------------------------------------------------------------------------------------------
 
@@ -192,6 +196,9 @@ class Threads:
     def _step(self, step: int) -> int:
         run = self.run
         self._begin(step)
+        if step in run.abandoned:  # between being taken and now: it need not begin
+            del self._busy[step]
+            return self._next()
         if run.watched:  # whoever watches wants to see it now
             self.desk.wake()
         self.grow()

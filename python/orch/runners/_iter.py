@@ -7,13 +7,12 @@ from types import TracebackType
 from typing import Self
 
 from anyio import Event as Signal
-from anyio import create_task_group, from_thread
-from anyio.abc import TaskGroup
+from anyio import from_thread
 from anyio.lowlevel import current_token
 
 from orch.errors import close_matches, did_you_mean
 from orch.event import Event
-from orch.execution import Run
+from orch.execution import Aside, Run
 from orch.result import RunResult
 
 __all__ = ("GraphRun",)
@@ -38,12 +37,11 @@ class GraphRun:
         self._is_read = True
         self._result: RunResult | None = None
         self._failure: BaseException | None = None
-        self._group: TaskGroup
+        self._aside = Aside()
 
     async def __aenter__(self) -> Self:
         self._token, self._thread = current_token(), get_ident()
-        self._group = await create_task_group().__aenter__()
-        self._group.start_soon(self._go)
+        await self._aside.start(self._go)
         return self
 
     async def __aexit__(
@@ -51,7 +49,7 @@ class GraphRun:
     ) -> None:
         self._ignore()
         self._cancel(None)
-        await self._group.__aexit__(None, None, None)  # what the block raises is not to come out in a group
+        await self._aside.join()
         if error is None and self._failure is not None:
             raise self._failure
         if error is None and self._raises and self._result is not None:
