@@ -227,7 +227,7 @@ async def test_a_cancellation_in_the_tick_of_a_timeout_is_not_lost(what: str, or
 
 @on_asyncio
 async def test_a_native_cancellation_in_the_tick_of_a_timeout_is_not_lost() -> None:
-    """C3. (Its count may be: anyio 4.16 takes one back too many if a group ends in the same tick, also without orch.)"""
+    """C3. Its count may be: anyio 4.16 takes back too much if a group ends in the same tick, also without orch."""
     for _ in range(200):
 
         async def caller() -> str:
