@@ -25,10 +25,11 @@ from tests.simulation.build import Built, build
 from tests.simulation.ledger import Entry, Ledger
 from tests.simulation.plans import Case, Group, Step, groups, leaves, parents, waits
 
-__all__ = ("HANDED", "Crash", "Seen", "observe", "simulate")
+__all__ = ("HANDED", "ROUNDED", "Crash", "Seen", "observe", "simulate")
 
 HANDED = "the input"
 PATIENCE = 5.0
+ROUNDED = 2e-6  # events have times of whole microseconds
 
 
 @attrs.define

@@ -168,8 +168,8 @@ def _skip(expected: Expected, shape: Shape) -> None:
 def _undo(expected: Expected, group: Group) -> None:
     """What has a compensation that works is compensated; whether there is time for all of them depends on the order."""
     for step in leaves(group):
-        if step.undo is not None and expected.states[step.name] is SUCCEEDED:
-            if step.undo.kind in {"slow", "hangs"}:
-                expected.determined = False
-            if step.undo.kind in {"ok", "plain"}:
-                expected.states[step.name] = COMPENSATED
+        done = expected.states[step.name] is SUCCEEDED
+        if step.undo is not None and step.undo.kind in {"slow", "hangs"} and (done or step.undo_unknown):
+            expected.determined = False
+        if step.undo is not None and step.undo.kind in {"ok", "plain"} and done:
+            expected.states[step.name] = COMPENSATED

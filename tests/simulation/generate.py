@@ -31,6 +31,8 @@ _UNSURE = {"cancel", "deadline", "breaker", "strategy"}  # what the naive evalua
 _SIZES = (0, 1, 1, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 6, 7, 9, 25)  # the last one: anything between 10 and that
 _SECONDS = (0.0, 0.0, 0.0, 0.25, 0.5, 1.0, 1.0, 1.0, 2.0, 3.0)
 _ERRORS = ("boom", "boom", "boom", "odd", "timeout", "group", "mixed", "after", "stop")
+_PICKY = (LookupError, TimeoutError)
+_RETRIED = ((Exception,), _PICKY, _PICKY, (Exception, orch.CircuitOpenError))
 
 
 def generate(seed: int, features: frozenset[str] = FEATURES) -> Case:
@@ -47,6 +49,7 @@ class _Maker:
         if self.random.random() < 0.3:
             self.features -= _UNSURE
         self.failing = self.random.choice([0.0, 0.1, 0.2, 0.4])
+        self.guarded = self.random.choice([0.3, 0.3, 0.9])  # the share of steps with a breaker, where there are some
         self.breakers = tuple(self._breaker() for _ in range(self._some("breaker", (1, 1, 2))))
         self.limiters = tuple(self._limiter() for _ in range(self._some("limiter", (1, 2))))
         self.names: Iterator[int] = iter(range(1_000))
@@ -54,7 +57,9 @@ class _Maker:
     def case(self) -> Case:
         random, size = self.random, self.random.choice(_SIZES)
         size = random.randint(10, size) if size > 10 else size
-        root = self._step(0) if size == 1 and random.random() < 0.3 else self._group(size)
+        root: Shape = self._step(0) if size == 1 and random.random() < 0.3 else self._group(size)
+        if {"breaker", "retry"} <= self.features and random.random() < 0.1:
+            root = self._storm(size)
         return Case(
             self.seed,
             root,
@@ -87,6 +92,15 @@ class _Maker:
             breaker=self._one_of(self.breakers, 0.15),
         )
 
+    def _storm(self, size: int) -> Group:
+        """Many callers of one breaker that all come again when it lets a probe through."""
+        breaker = self.breakers[0]
+        again = orch.Retry(4, delay=breaker.reset, retry_on=(Exception, orch.CircuitOpenError))
+        named = (f"s{next(self.names)}" for _ in range(size + 1))
+        fails, seconds = self.random.choice([1, 2]), self.random.choice([0.25, 1.0])
+        steps = (Step(name, seconds=seconds, fails=fails, retry=again, breaker=0) for name in named)
+        return Group("parallel", tuple(steps), "storm", strategy="continue")
+
     def _step(self, siblings: int) -> Step:
         random, name = self.random, f"s{next(self.names)}"
         deps = (
@@ -95,6 +109,8 @@ class _Maker:
         plain = self._may("plain", 0.2)
         timeout = random.choice([0.25, 0.5, 1.0, 1.5, 4.0]) if self._may("timeout", 0.3) else None
         undo = self._undo() if self._may("undo", 0.6) else None
+        how: dict[str, Any] = {} if plain else self._time(timeout)
+        again = 0.8 if how.get("on_cancel") == "error" else 0.4
         return Step(
             name,
             plain=plain,
@@ -102,23 +118,23 @@ class _Maker:
             error=random.choice(_ERRORS),
             takes=not deps and random.random() < 0.25,
             deps=deps,
-            retry=self._retry() if self._may("retry", 0.4) else None,
+            retry=self._retry() if self._may("retry", again) else None,
             timeout=timeout,
-            breaker=self._one_of(self.breakers, 0.4),
+            breaker=self._one_of(self.breakers, self.guarded),
             limiter=self._one_of(self.limiters, 0.5),
             undo=undo,
             undo_unknown=undo is not None and random.random() < 0.3,
-            **({} if plain else self._time(timeout)),
+            **how,
         )
 
     def _time(self, timeout: float | None) -> dict[str, Any]:
         random = self.random
-        unruly = self._may("unruly", 0.25)
+        unruly = self._may("unruly", 0.4)
         return {
             "checkpoints": random.choice([0, 0, 0, 1, 2]),
             "seconds": random.choice(_SECONDS),
             "hangs": random.choice([1, 1, 9]) if timeout is not None and unruly else 0,
-            "on_cancel": random.choice(["value", "error", "cleanup", "cleanup value"]) if unruly else "pass",
+            "on_cancel": random.choice(["value", "error", "error", "cleanup", "cleanup value"]) if unruly else "pass",
             "cleanup": random.choice([0.0, 0.25, 1.0]) if unruly else 0.0,
         }
 
@@ -130,8 +146,8 @@ class _Maker:
             backoff=random.choice(["fixed", "linear", "exponential"]),
             max_delay=random.choice([0.5, 60]),
             jitter=random.choice([0, 0, 0, 0.5]),
-            retry_on=random.choice([(Exception,), (Exception,), (LookupError, TimeoutError)]),
-            give_up_on=random.choice([(), (), (TimeoutError,)]),
+            retry_on=random.choice(_RETRIED),
+            give_up_on=random.choice([(), (TimeoutError,)]),
             deadline=random.choice([None, None, 0.5, 2]),
         )
 

@@ -8,7 +8,7 @@ from orch import RetryAfter
 from orch.errors import CircuitOpenError, ForeignCancellationError, TaskTimeoutError
 from orch.event import State
 from tests.simulation.bodies import BoomError, OddError, value_of
-from tests.simulation.drive import HANDED, Seen
+from tests.simulation.drive import HANDED, ROUNDED, Seen
 from tests.simulation.ledger import Entry
 from tests.simulation.plans import Group
 
@@ -103,12 +103,12 @@ def _rate(seen: Seen, number: int) -> Iterator[str]:
     times = [entry.time for entry in seen.entries if entry.what == "start" and entry.name in names]
     if limiter.kind == "rate":
         for one, other in zip(times, times[limiter.size :], strict=False):
-            if other - one < limiter.per:
+            if other - one < limiter.per - ROUNDED:
                 yield f"limiter {number}: {limiter.size + 1} starts between {one} and {other}"
     else:
         for first, one in enumerate(times):
             for last, other in enumerate(times[first:], first):
-                if last - first + 1 > limiter.size + (other - one) / limiter.per:
+                if last - first + 1 > limiter.size + (other - one) / limiter.per + ROUNDED:
                     yield f"limiter {number}: {last - first + 1} starts between {one} and {other}"
 
 
@@ -134,7 +134,7 @@ def _explained(seen: Seen, name: str, start: Entry, hit: Entry) -> bool:
         return True
     if seen.cancelled_at is not None and seen.cancelled_at <= hit.time:
         return True
-    return any(_gives_up(seen, group, hit.time) for group in seen.around[name])
+    return any(_gives_up(seen, group, hit.time + ROUNDED) for group in seen.around[name])
 
 
 def _gives_up(seen: Seen, group: Group, time: float) -> bool:

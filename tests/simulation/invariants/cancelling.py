@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from orch.errors import CompensationError, TaskTimeoutError
 from orch.event import RunEvent, State
-from tests.simulation.drive import Seen
+from tests.simulation.drive import ROUNDED, Seen
 
 __all__ = ("CHECKS",)
 
@@ -29,6 +29,35 @@ def nothing_running(seen: Seen) -> Iterator[str]:
             if over:
                 yield f"{event.name} began after the run was cancelled"
         over = over or (event.state is State.CANCELLED and event.reason == "cancelled" and event.name not in running)
+
+
+def not_again(seen: Seen) -> Iterator[str]:
+    """What fails because it was cancelled is not tried again."""
+    if seen.cancelled_at is None:
+        return
+    cancelled = next(position for position, entry in enumerate(seen.entries) if entry.what == "cancel")
+    after = set(seen.entries[cancelled:])
+    for name, calls in seen.calls.items():
+        start, hit, end = calls[-1]
+        timeout = seen.steps[name].timeout
+        if hit is None or end is None or hit not in after or (timeout and hit.time == start.time + timeout):
+            continue
+        states = [event.state for event in seen.by_name[name]]
+        if states.count(State.RETRYING) == states.count(State.RUNNING) == len(calls):
+            yield f"{name} is tried again at {end.time}, cancelled at {seen.cancelled_at}"
+
+
+def aborted(seen: Seen) -> Iterator[str]:
+    """A group that gives up lets nothing in it go on: at the moment of the failure whatever ran is cancelled."""
+    for event in seen.told:
+        group = next(iter(seen.around[event.name]), None)
+        if event.state is State.FAILED and group is not None and group.strategy in {"abort", "compensate"}:
+            now = seen.time(event) + ROUNDED
+            for step in seen.inside(group):
+                for start, hit, end in seen.calls.get(step.name, ()):
+                    until = hit or end
+                    if until is not None and start.time < now < until.time:
+                        yield f"{step.name} ran until {until.time}, {event.name} failed at {seen.time(event)}"
 
 
 def outcome(seen: Seen) -> Iterator[str]:
@@ -83,4 +112,4 @@ def _of_groups(seen: Seen, error: BaseException) -> bool:
     return late or isinstance(error, CompensationError | ZeroDivisionError)
 
 
-CHECKS = (nothing_new, nothing_running, outcome, returned, first_error)
+CHECKS = (nothing_new, nothing_running, not_again, aborted, outcome, returned, first_error)

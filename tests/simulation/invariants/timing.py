@@ -7,12 +7,10 @@ from typing import Any
 from orch import RetryAfter
 from orch.errors import TaskTimeoutError
 from orch.event import State, TaskEvent
-from tests.simulation.drive import Seen
+from tests.simulation.drive import ROUNDED, Seen
 from tests.simulation.plans import Group, Step
 
 __all__ = ("CHECKS",)
-
-_ROUNDED = 2e-6  # events have times of whole microseconds
 
 
 def timeouts(seen: Seen) -> Iterator[str]:
@@ -35,7 +33,7 @@ def timed_out(seen: Seen) -> Iterator[str]:
             if (error.task, error.timeout) != (event.path, step.timeout):
                 yield f"{event.name} has {step.timeout} seconds, and failed with {error!r}"
             cut = [end for start, hit, end in seen.calls.get(event.name, ()) if hit and end and end.detail != "value"]
-            if not any(abs(end.time - seen.time(event)) < _ROUNDED for end in cut):
+            if not any(abs(end.time - seen.time(event)) < ROUNDED for end in cut):
                 yield f"{event.name} timed out at {seen.time(event)}, when no call of it was cut off"
 
 
@@ -77,7 +75,7 @@ def delays(seen: Seen) -> Iterator[str]:
                 continue
             yield from _delay(seen, step, events, one)
             due = seen.time(one) + (one.delay or 0)
-            early, late = seen.time(other) < due - _ROUNDED, seen.time(other) > due + _ROUNDED and unlimited
+            early, late = seen.time(other) < due - ROUNDED, seen.time(other) > due + ROUNDED and unlimited
             if other.state is State.RUNNING and (early or late):
                 yield f"{name}: attempt {other.attempt} began at {seen.time(other)}, due at {due}"
             if other.state is not State.RUNNING and late:
@@ -93,12 +91,12 @@ def _delay(seen: Seen, step: Step, events: list[TaskEvent], event: TaskEvent) ->
     spread = planned * retry.jitter
     asked = _asked(error)
     low, high = (planned - spread, min(planned + spread, retry.max_delay)) if asked is None else (asked, asked)
-    if not (event.delay is not None and low - _ROUNDED <= event.delay <= high + _ROUNDED):
+    if not (event.delay is not None and low - ROUNDED <= event.delay <= high + ROUNDED):
         yield f"{step.name}: waits {event.delay}, planned {low} to {high}"
     if not all(isinstance(leaf, retry.retry_on) and not isinstance(leaf, retry.give_up_on) for leaf in _leaves(error)):
         yield f"{step.name} is tried again after {error!r}"
     began = next(seen.time(each) for each in events if each.state is State.RUNNING)
-    if retry.deadline is not None and seen.time(event) + (event.delay or 0) - began > retry.deadline + _ROUNDED:
+    if retry.deadline is not None and seen.time(event) + (event.delay or 0) - began > retry.deadline + ROUNDED:
         yield f"{step.name}: attempt {event.attempt + 1} after the deadline"
 
 
