@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from anyio import create_task_group
 from anyio.abc import TaskGroup
@@ -15,7 +16,7 @@ class Aside:
 
     _group: TaskGroup
 
-    async def start(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Begin; from now on the caller must get to `join`."""
         self._group = await create_task_group().__aenter__()
         self._group.start_soon(work)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from contextvars import copy_context
+from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from anyio import CancelScope, CapacityLimiter, Lock, Semaphore, WouldBlock, current_time
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from orch.errors import TaskTimeoutError
 from orch.execution._failure import without_cancellation
@@ -49,7 +50,10 @@ async def attempt(run: Run, step: int, lane: Lane) -> Any:
     if rules.undo is not None:
         trail.arguments = arguments(run, step)
     body = _Plain(run, step, rules, trail, lane) if rules.plain else partial(_admitted, run, step, rules, trail, lane)
-    trail.value = await limited(rules.limiter, body)
+    try:
+        trail.value = await limited(rules.limiter, body)
+    finally:
+        trail.end = next(run.ends)
     return trail.value
 
 
@@ -122,7 +126,7 @@ async def limited(limiter: Limiter | None, body: Body) -> Any:
     try:
         return await body()
     finally:
-        if job is None or not job.is_lasting:
+        if job is None or not job.is_lasting or isinstance(limiter, Lock):  # which only its owner may release
             release()
         else:
             job.on_end = release
@@ -130,17 +134,20 @@ async def limited(limiter: Limiter | None, body: Body) -> Any:
 
 async def _acquire(limiter: Any, job: Job | None) -> Callable[[], object]:
     """Take the limiter, and return how to give it back: also from another task, if it may be a thread that ends."""
+    acquire, release = limiter.acquire, cast("Callable[[], object]", limiter.release)
     if job is not None and isinstance(limiter, CapacityLimiter):
-        await limiter.acquire_on_behalf_of(job)
-        return partial(limiter.release_on_behalf_of, job)
-    if not isinstance(limiter, _IMMEDIATE):
-        await limiter.acquire()
-        return limiter.release  # type: ignore[no-any-return]
+        acquire, release = partial(limiter.acquire_on_behalf_of, job), partial(limiter.release_on_behalf_of, job)
+    elif isinstance(limiter, _IMMEDIATE):
+        with suppress(WouldBlock):
+            limiter.acquire_nowait()
+            return release
+    await acquire()
     try:
-        limiter.acquire_nowait()
-    except WouldBlock:
-        await limiter.acquire()
-    return limiter.release
+        await checkpoint_if_cancelled()  # who was stopped while it was handed over must not begin
+    except BaseException:
+        release()
+        raise
+    return release
 
 
 async def protected(run: Run, path: str, breaker: CircuitBreaker | None, body: Body) -> Any:
@@ -213,9 +220,9 @@ class _Plain:
     """
 
     def __init__(self, run: Run, step: int, rules: Rules, trail: Trail, lane: Lane) -> None:
-        call = partial(copy_context().run, run.plan.calls[step], *arguments(run, step))  # type: ignore[arg-type] # no join
         self._of = run, step, rules, trail, lane
-        self.job = Job(call)
+        call = cast("Callable[..., Any]", run.plan.calls[step])  # no join is taken
+        self.job = Job(partial(call, *arguments(run, step)))
 
     async def __call__(self) -> Any:
         run, step, rules, trail, _ = self._of
@@ -241,7 +248,8 @@ class _Plain:
         trail.is_unknown = self.job.is_dropped = True
         run.schedule.hold(step)
         run.lanes.pop(step, None)
-        with CancelScope(shield=True) as run.outlasting[step]:
+        with CancelScope(shield=True) as scope:
+            run.outlasting[step] = scope, self.job.ended
             run.fail(step, error, final=run.is_final(lane))
             run.leave()
             await self.job.ended.wait()

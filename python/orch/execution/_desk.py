@@ -122,7 +122,7 @@ class Desk:
         """Say whether bodies in threads have outlived the run, which from now on waits as long as its grace says."""
         if self._run.schedule.is_active():
             return False
-        for scope in self._run.outlasting.values():
+        for scope, _ in self._run.outlasting.values():
             scope.deadline = min(scope.deadline, current_time() + self._run.options.grace)
         return bool(self._run.outlasting)
 

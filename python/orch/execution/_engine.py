@@ -12,8 +12,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from anyio import CancelScope, create_task_group
 from anyio import Event as Signal
-from anyio import create_task_group
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
@@ -79,16 +79,19 @@ async def _conduct(run: Run) -> None:
         async with create_task_group() as group:
             run.spawn = lambda: _start(run, group, _spare)
             run.close = partial(_close, run, group)
+            run.connected = True
             run.stop_all = group.cancel_scope.cancel
+            settled = Signal()
             try:
-                await _host(run, group)
+                await _host(run, group, settled)
             except BaseException:
                 run.left = True
-                if run.plan.threaded or all(
-                    lane.stopped for lane in run.lanes.values()
-                ):  # else a step says who was first
+                stopped = (lane.stopped for lane in run.lanes.values())
+                if run.plan.threaded or all(stopped):  # else a step says who was first
                     run.cancel()
                 run.notice()
+                if run.plan.guarded:
+                    await _undone(run, group, settled)
                 raise
     except BaseExceptionGroup as failures:
         run.give_up(bare(failures))
@@ -97,9 +100,21 @@ async def _conduct(run: Run) -> None:
         run.ended = run.schedule.now()
 
 
-async def _host(run: Run, group: TaskGroup) -> None:
+async def _undone(run: Run, group: TaskGroup, settled: Signal) -> None:
+    """Wait for compensations; trio interrupts whoever waits here, and then they are given up."""
+    group.cancel_scope.cancel()
+    run.react()
+    with CancelScope(shield=True):
+        try:
+            if run.schedule.is_active():
+                await settled.wait()
+        except KeyboardInterrupt:
+            for box in run.boxes:
+                box.cancel()
+
+
+async def _host(run: Run, group: TaskGroup, settled: Signal) -> None:
     await checkpoint()  # who was cancelled before it begins starts nothing
-    settled = Signal()
     if run.plan.threaded or run.plan.rules or run.plan.guarded:
         desk = Desk(run)
         if run.plan.threaded:
@@ -107,6 +122,7 @@ async def _host(run: Run, group: TaskGroup) -> None:
         group.start_soon(desk.attend, settled)
     else:
         run.notice = lambda: None if run.schedule.is_active() else settled.set()
+    run.react()  # it may have been cancelled before it began
     run.spread()
     if run.schedule.is_active():
         await settled.wait()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import copy_context
 from typing import Any
 
 from anyio import Event as Signal
+from anyio._core._eventloop import set_current_async_library
 
 __all__ = ("Job",)
 
@@ -16,10 +18,14 @@ def _nothing() -> None: ...
 
 
 class Job:
-    """One call in a worker thread. What it does to the loop goes through the desk, as a message."""
+    """One call in a worker thread, in a copy of the context variables.
+
+    What it does to the loop goes through the desk, as a message.
+    """
 
     __slots__ = (
         "_call",
+        "_context",
         "_lock",
         "_withdrawn",
         "ended",
@@ -32,6 +38,8 @@ class Job:
     )
 
     def __init__(self, call: Callable[[], Any], on_begin: Callable[[], object] | None = None) -> None:
+        self._context = copy_context()
+        self._context.run(set_current_async_library, None)  # as anyio does: there is no event loop in a worker thread
         self._call = call
         self._lock = threading.Lock()
         self._withdrawn = self.is_begun = False
@@ -51,7 +59,7 @@ class Job:
         if self.on_begin is not None:
             send(self.on_begin)
         try:
-            self.value = self._call()
+            self.value = self._context.run(self._call)
         except BaseException as error:  # noqa: BLE001 (whatever it is, it is the outcome of the step)
             self.error = error
 

@@ -24,6 +24,7 @@ class Trail:
     is_due: bool = False  # whether the delay before the next attempt is over
     is_late: bool = False  # whether the timeout of the attempt is over
     is_unknown: bool = False  # whether a body was called of which nobody knows how it ended
+    end: int = 0  # the number of its end among those of all attempts of the run
     arguments: list[Any] = attrs.field(factory=list)  # what it was called with, if that may be needed
     value: Any = None  # the same, of what it returned
 

@@ -14,9 +14,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import count
 from typing import Any, Protocol
 
 from anyio import CancelScope, get_cancelled_exc_class
+from anyio import Event as Signal
 from anyio.lowlevel import checkpoint
 
 from orch._core import Schedule
@@ -87,10 +89,12 @@ class Run(Wires):
         self.context_vars = contextvars.copy_context()
         self.cancelled_class = get_cancelled_exc_class()
         self.errors: dict[object, BaseException] = {}  # in order of time; by node, or by what else has failed
+        self._ranks: dict[object, int] = {}  # their places in that order
         self.notes: list[tuple[type[Event], str, tuple[Any, ...]]] = []  # events beside those of states
         self.reasons: dict[int, tuple[str, str | None]] = {}  # why, and because of whom, a step was stopped
         self.trails: dict[int, Trail] = {}  # of steps with policies
-        self.outlasting: dict[int, CancelScope] = {}  # steps that are over, while their bodies in threads are not
+        self.outlasting: dict[int, tuple[CancelScope, Signal]] = {}  # steps that are over, while their threads are not
+        self.ends = count()  # numbers the ends of attempts
         self.undoing: set[int] = set()  # groups whose own strategy has chosen to compensate
         self.released: set[int] = set()
         self.collected: set[int] = set()  # groups whose value is put together
@@ -172,18 +176,26 @@ class Run(Wires):
         """
         error, trail = unwrapped(error), self.trails.get(node)
         if trail is not None:
-            again = next_try(self.plan.rules[node], trail, error, self.options.rng, self.clock())
+            rules = self.plan.rules[node]
+            again = next_try(rules, trail, error, self.options.rng, self.clock())
+            final = final or any(isinstance(self.guards.get(scope), CircuitOpenError) for scope in rules.guards)
             if not final and isinstance(again, float):
                 self._retry(node, trail, error, again)
                 return
             error = error if isinstance(again, float) else again
         error = underlying(error)
         self.annotate(error, node)
-        self.errors[node] = error
-        try:
-            self.schedule.fail(node)
-        except ValueError:  # abandoned in this very moment
-            del self.errors[node]
+        with self._lock:  # of two threads that fail, the first in the journal is the first here
+            self.record(node, error)
+            try:
+                self.schedule.fail(node)
+            except ValueError:  # abandoned in this very moment
+                del self.errors[node]
+
+    def record(self, key: object, error: BaseException) -> None:
+        """Keep an error, by the node that failed, or by what else has."""
+        self._ranks[key] = len(self._ranks)
+        self.errors[key] = error
 
     def annotate(self, error: BaseException, node: int) -> None:
         """Note in an error which attempt of which task it is from."""
@@ -208,7 +220,7 @@ class Run(Wires):
 
     def interrupt(self, node: int, error: BaseException) -> None:
         """Let KeyboardInterrupt, SystemExit and their like end the whole run; they surface bare when it is settled."""
-        self.errors[node] = error
+        self.record(node, error)
         self.give_up(error)
         self.schedule.cancel(node)
 
@@ -231,7 +243,7 @@ class Run(Wires):
         row, path = self.plan.draft.scopes[scope], self.plan.draft.scope_path(scope)
         running = None if self.left else self.schedule.fail_scope(scope)
         if running is not None:
-            self.errors[row.join] = TaskTimeoutError(path or row.group.name, timeout)
+            self.record(row.join, TaskTimeoutError(path or row.group.name, timeout))
             self._stop(running, "timed_out", path)
 
     def cancel_step(self, node: int) -> bool:
@@ -244,10 +256,9 @@ class Run(Wires):
     def blame(self, scope: int) -> Exception | None:
         """Return the first error in a group, its own included."""
         row = self.plan.draft.scopes[scope]
-        for node, error in self.errors.items():
-            if isinstance(node, int) and (row.start <= node < row.end or node == row.join):
-                return error if isinstance(error, Exception) else None
-        return None
+        failed = [node for node in (*range(row.start, row.end), row.join) if node in self.errors]
+        error = self.errors[min(failed, key=self._ranks.__getitem__)] if failed else None
+        return error if isinstance(error, Exception) else None
 
     def _stop(self, nodes: Iterable[int], reason: str, cause: str | None) -> None:
         for node in nodes:
@@ -261,7 +272,7 @@ class Run(Wires):
 
     def react(self) -> None:
         """Answer what has failed by the strategy of its group, close guarded groups, forget released values."""
-        while True:
+        while self.connected:  # else nobody could close a group
             failed, released = self.schedule.drain()
             closing = self.schedule.settling() if self.plan.guarded else ()
             if not failed and not released and not closing:
@@ -307,6 +318,8 @@ class Run(Wires):
     def enter(self, node: int, lane: Lane) -> None:
         """A step has given control to the event loop: others may be taken up, and it can be stopped."""
         self.lanes[node] = lane
+        if node in self.reasons:  # it was to be stopped before there was a lane to stop
+            lane.stop()
         self.spread()
         self.publish()
 

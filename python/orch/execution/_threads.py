@@ -91,7 +91,8 @@ class Threads:
 
     def _abandon(self, node: int) -> None:
         """Give up waiting for a step whose grace is over: its thread ends with its body."""
-        if node in self.stopping and self.run.schedule.state(node) == State.RUNNING.code:
+        is_here = node in self.stopping and node not in self.run.lanes
+        if is_here and self.run.schedule.state(node) == State.RUNNING.code:
             self.run.abandoned.append(node)
             self.run.schedule.cancel(node)
 
@@ -110,7 +111,7 @@ class Threads:
             if not reserved and len(self._threads) >= self.run.options.threads:
                 return
             thread = self._hired()
-        thread.start()
+        self._start_thread(thread)
 
     def leaving(self) -> bool:
         """Send idle threads home and say whether some are still on their way; the abandoned end with their bodies."""
@@ -138,7 +139,16 @@ class Threads:
             if self._idle or self._closed or len(self._threads) >= self.run.options.threads:
                 return
             thread = self._hired()
-        thread.start()
+        self._start_thread(thread)
+
+    def _start_thread(self, thread: _Worker) -> None:
+        """Start a thread; if the machine gives no more, the others have to do, if there are any."""
+        try:
+            thread.start()
+        except RuntimeError:
+            self._threads.discard(thread)
+            if not self._threads:
+                raise
 
     def _hired(self) -> _Worker:
         thread = _Worker(target=self._main, name=f"orch-worker-{len(self._threads) + 1}", daemon=True)

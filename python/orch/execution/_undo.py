@@ -6,13 +6,13 @@ from cancellation and has a deadline; one compensation that fails does not keep 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from contextvars import copy_context
+from collections.abc import Iterable
 from functools import partial
 from itertools import count
-from typing import Any, cast
+from operator import attrgetter
+from typing import Any, NamedTuple, cast
 
-from anyio import CancelScope, current_time, sleep
+from anyio import CancelScope, current_time, move_on_after, sleep
 
 from orch.context import Context
 from orch.definition import Group, Task
@@ -28,8 +28,6 @@ from orch.policies import UNKNOWN, FailureStrategy, underlying
 
 __all__ = ("compensate", "due")
 
-_ENDS = State.SUCCEEDED.code, State.FAILED.code, State.CANCELLED.code
-
 
 def due(run: Run, scope: int, worst: State) -> list[int]:
     """Return the steps of a group that are to be undone now that all in it have ended, in that order."""
@@ -39,30 +37,40 @@ def due(run: Run, scope: int, worst: State) -> list[int]:
         chosen = chosen or row.group.on_failure is FailureStrategy.COMPENSATE
     if worst is State.SUCCEEDED or not chosen:
         return []
-    inside = {node: trail for node, trail in run.trails.items() if row.start <= node < row.end}
-    having = {node for node in inside if run.plan.rules[node].undo is not None} - run.undone
-    unknown = {node for node in having if inside[node].is_unknown and run.plan.draft.task(node).compensate_unknown}
-    return in_reverse(((node, code) for node, code, *_ in run.schedule.journal()), having, unknown)
+    having = [node for node in range(row.start, row.end) if node in run.trails and node not in run.undone]
+    return in_reverse(_done(run, node) for node in having if run.plan.rules[node].undo is not None)
 
 
-def in_reverse(entries: Iterable[tuple[int, int]], having: Collection[int], unknown: Collection[int]) -> list[int]:
-    """Return those of `having` that succeeded, or whose outcome is unknown, the last one first. Pure.
+class _Done(NamedTuple):
+    """A step that has a compensation: how it ended, and as which of all."""
 
-    Args:
-        entries: What happened in order, as node and number of the state.
-        having: Steps that have a compensation which has not been made.
-        unknown: Steps of which nobody knows what they did before they failed or were stopped.
-    """
-    ends = {node: code for node, code in entries if code in _ENDS and node in having}
-    return [node for node in reversed(ends) if ends[node] == State.SUCCEEDED.code or node in unknown]
+    node: int
+    succeeded: bool
+    unknown: bool
+    end: int
+
+
+def _done(run: Run, node: int) -> _Done:
+    trail, state = run.trails[node], State.from_code(run.schedule.state(node))
+    unknown = trail.is_unknown and run.plan.draft.task(node).compensate_unknown
+    return _Done(node, state is State.SUCCEEDED, unknown, trail.end)
+
+
+def in_reverse(steps: Iterable[_Done]) -> list[int]:
+    """Return those that succeeded, or of which nobody knows what they did, the last one first. Pure."""
+    found = [step for step in steps if step.succeeded or step.unknown]
+    return [step.node for step in sorted(found, key=attrgetter("end"), reverse=True)]
 
 
 async def compensate(run: Run, scope: int, nodes: list[int]) -> None:
     """Undo the steps one after another, then let the group settle."""
     cause, errors, left = None if run.cancelled else run.blame(scope), list[Exception](), list(nodes)
     run.undone.update(nodes)
+    box = CancelScope(shield=True, deadline=current_time() + run.options.compensation_timeout)
+    run.boxes.add(box)
     try:
-        with CancelScope(shield=True, deadline=current_time() + run.options.compensation_timeout):
+        with box:
+            await _quiet(run, scope)
             while left:
                 errors += await _undone(run, left[0], cause)
                 del left[0]
@@ -71,13 +79,23 @@ async def compensate(run: Run, scope: int, nodes: list[int]) -> None:
         run.give_up(error)
         raise
     finally:
+        run.boxes.discard(box)
         if errors:
             path = run.plan.draft.scope_path(scope) or run.plan.workflow.name
             what = f"{len(errors)} of {len(nodes)} compensations of {path!r} failed"
-            failure = run.errors["compensation", scope] = CompensationError(what, errors)
+            failure = CompensationError(what, errors)
             failure.__cause__ = cause
+            run.record(("compensation", scope), failure)
         run.schedule.settle(scope)
         run.leave()
+
+
+async def _quiet(run: Run, scope: int) -> None:
+    """Wait for bodies in threads that have outlived their steps, as long as the run's grace says."""
+    row = run.plan.draft.scopes[scope]
+    with move_on_after(run.options.grace):
+        for node in [node for node in run.outlasting if row.start <= node < row.end]:
+            await run.outlasting[node][1].wait()
 
 
 async def _undone(run: Run, node: int, cause: Exception | None) -> list[Exception]:
@@ -122,7 +140,7 @@ async def _tried(run: Run, node: int, cause: Exception | None, value: object) ->
         except Exception as error:
             elapsed = run.clock() - began
             delay = task.retry.next_delay(attempt, error, run.options.rng, elapsed) if task.retry else None
-            if delay is None:
+            if delay is None or node in run.abandoned:
                 raise
             await sleep(delay)
         else:
@@ -136,10 +154,21 @@ def _view(run: Run, node: int, context: Context[Any], attempt: int) -> Context[A
 async def _call(run: Run, node: int, task: Task[..., Any], call: Any) -> None:
     """Call it once, where it belongs: in a thread, or on the loop."""
     if task.signature.kind != "coroutine" and task.thread is not False:
-        job = Job(partial(copy_context().run, call))
-        await in_thread(run, node, task.timeout, job, reserved=True)
+        await _in_thread(run, node, task.timeout, Job(call))
     else:
         await timed(run, node, task.timeout, lambda: alone(_awaited(call)))
+
+
+async def _in_thread(run: Run, node: int, seconds: float | None, job: Job) -> None:
+    """Have a thread make it; when its time is over, wait for the thread before anything else is done."""
+    try:
+        await in_thread(run, node, seconds, job, reserved=True)
+    finally:
+        if job.is_lasting:
+            with CancelScope(shield=True, deadline=current_time() + run.options.grace):
+                await job.ended.wait()
+        if job.is_lasting:
+            run.abandoned.append(node)
 
 
 async def _awaited(call: Any) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from anyio import CancelScope
+
 from orch.event import State
 
 __all__ = ("Wires",)
@@ -25,6 +27,7 @@ class Wires:
 
     def disconnect(self) -> None:
         """Be without an engine, as before and after the run."""
+        self.connected = False
         self.spawn: Callable[[], object] = _nothing  # start one spare lane
         self.stop_all: Callable[[], object] = _nothing  # cancel every lane
         self.grow: Callable[[], object] = _nothing  # have worker threads take what is ready for them
@@ -33,6 +36,7 @@ class Wires:
         self.publish: Callable[[], object] = _nothing  # let subscribers have what has happened
         self.room: Callable[[], Awaitable[None]] = _no_wait  # wait for subscribers that are too far behind
         self.crowded: Callable[[], object] = _nothing  # whether there are such: threads take nothing new then
+        self.boxes = set[CancelScope]()  # of compensations that are being made
         self.tell: Callable[[object], object] = _nothing  # tell a body in a thread that it is to end, should it ask
         self.hand_over: Callable[..., object] = _nothing  # have a thread do a job
         self.at: Callable[[float, Callable[[], object]], Any] = _nothing  # call back at a time of the loop

@@ -121,9 +121,8 @@ def _is_step(handle: Any) -> bool:
     return isinstance(getattr(handle._callback, "__self__", None), asyncio.Task)  # noqa: SLF001 (what asyncio itself does)
 
 
-def run_virtually(async_fn: Callable[..., Coroutine[Any, Any, T]], args: tuple[Any, ...], seed: int) -> T:
-    """Run a coroutine function to its end on a loop of its own."""
-    loop = VirtualLoop(seed)
+def run_virtually(async_fn: Callable[..., Coroutine[Any, Any, T]], args: tuple[Any, ...], loop: VirtualLoop) -> T:
+    """Run a coroutine function to its end on a loop of its own, and close it."""
     with ordered_sets():
         try:
             return loop.run_until_complete(async_fn(*args))

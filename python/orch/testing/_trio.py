@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeVar, cast
 
 import trio
 from trio._core import _run as scheduler
+from trio.abc import Instrument
 from trio.testing import MockClock
 
 from orch.testing._deadlock import DeadlockError, Patience, deadlock, innermost
@@ -84,7 +85,9 @@ def _deterministic(seed: int) -> Generator[None, None, None]:
         names.update(before)
 
 
-def run_virtually(async_fn: Callable[..., Coroutine[Any, Any, T]], args: tuple[Any, ...], seed: int) -> T:
+def run_virtually(
+    async_fn: Callable[..., Coroutine[Any, Any, T]], args: tuple[Any, ...], seed: int, *instruments: Instrument
+) -> T:
     """Run a coroutine function to its end, in a trio of its own."""
     time = _Time()
     ended: list[T] = []
@@ -95,7 +98,7 @@ def run_virtually(async_fn: Callable[..., Coroutine[Any, Any, T]], args: tuple[A
 
     try:
         with _deterministic(seed):
-            trio.run(main, clock=time.clock())
+            trio.run(main, clock=time.clock(), instruments=instruments)
     finally:
         if time.deadlock is not None:
             raise time.deadlock from None

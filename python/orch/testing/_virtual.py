@@ -45,7 +45,7 @@ def run(
     """
     expect("seed", seed, int)
     if backend == "asyncio":
-        return _loop.run_virtually(async_fn, args, seed)
+        return _loop.run_virtually(async_fn, args, _loop.VirtualLoop(seed))
     if backend != "trio":
         raise ValueError(f"backend: expected 'asyncio' or 'trio', found {backend!r}")
     from orch.testing import _trio  # noqa: PLC0415 (trio is an extra)
