@@ -186,19 +186,20 @@ def _watched() -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-async def observe(case: Case, arm: Callable[[anyio.CancelScope], object] = id) -> Seen:
-    """Carry a case out, inside an event loop; `arm` is given the scope that is the caller's."""
+async def observe(case: Case, arm: Callable[..., object] = id) -> Seen:
+    """Carry a case out, inside an event loop; `arm` is given what cancels the caller, and None when that is over."""
     built = build(case, _now())
     seen = Seen(case, plan_of(built.workflow), built)
     scope, before = anyio.CancelScope(), len(anyio.get_running_tasks())
-    arm(scope)
     async with anyio.create_task_group() as group:
         if case.cancel is not None:
             group.start_soon(_cancel, case.cancel, scope, built.ledger)
         seen.limit = bound(case)
         group.cancel_scope.deadline = anyio.current_time() + seen.limit
         with scope, _kept(seen):
+            arm(lambda: _cancel_now(scope, built.ledger))
             await _run(seen)
+        arm(None)
         seen.ended = anyio.current_time()
         group.cancel_scope.cancel()
     tasks = anyio.get_running_tasks()
@@ -231,11 +232,15 @@ async def _cancel(when: tuple[float, int], scope: anyio.CancelScope, ledger: Led
     await anyio.sleep(when[0])
     for _ in range(when[1]):
         await checkpoint()
-    ledger.say("cancel", "")
-    scope.cancel()
+    _cancel_now(scope, ledger)
     for _ in range(4):  # by then it has been delivered to everybody
         await checkpoint()
     ledger.say("delivered", "")
+
+
+def _cancel_now(scope: anyio.CancelScope, ledger: Ledger) -> None:
+    ledger.say("cancel", "")
+    scope.cancel()
 
 
 def _subscriber(kind: str, seen: Seen) -> Callable[[Event], Awaitable[None] | None]:

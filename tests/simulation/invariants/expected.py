@@ -13,7 +13,7 @@ __all__ = ("CHECKS",)
 def predicted(seen: Seen) -> Iterator[str]:
     """States, attempts and the value are those of the naive evaluator."""
     expected = evaluate(seen.case, HANDED)
-    if not expected.determined:
+    if not expected.determined or seen.cancelled_at is not None:
         return
     states = {name: events[-1].state for name, events in seen.by_name.items()}
     for name, state in expected.states.items():
