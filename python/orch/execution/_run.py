@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextvars
 import logging
-import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -25,14 +24,15 @@ from orch._core import Schedule
 from orch.context import Context
 from orch.definition import Group
 from orch.errors import CircuitOpenError, TaskTimeoutError
-from orch.event import CircuitEvent, Event, LogEvent, State, TaskEvent
+from orch.event import State, TaskEvent
 from orch.execution._clocked import clocked, unclocked
 from orch.execution._failure import annotate, decide, foreign, is_cancelled, is_foreign, unwrapped, without_cancellation
 from orch.execution._options import Options
+from orch.execution._record import Record
 from orch.execution._retry import Trail, next_try
 from orch.execution._wires import Wires
 from orch.plan import Plan
-from orch.policies import Change, FailureStrategy, Permit, underlying
+from orch.policies import FailureStrategy, Permit, underlying
 
 __all__ = ("BREATHE", "IDLE", "LOOP", "REACT", "THREAD", "Lane", "Run")
 
@@ -66,7 +66,7 @@ class Lane:
             self.handle.cancel()
 
 
-class Run(Wires):
+class Run(Wires, Record):
     """The state of one run. What lanes read in their loop are plain lists, indexed by node."""
 
     context: Context[Any] | None = None
@@ -78,8 +78,8 @@ class Run(Wires):
     starting, _burst = 0, 1
 
     def __init__(self, plan: Plan, values: list[Any], run_id: str, options: Options) -> None:
-        super().__init__()
-        self.plan = plan
+        Wires.__init__(self)
+        Record.__init__(self, plan)
         self.values = values
         self.run_id = run_id
         self.options = options
@@ -88,19 +88,11 @@ class Run(Wires):
         self.schedule = clocked(Schedule(plan.layout, limit=options.limit), options.clock)
         self.context_vars = contextvars.copy_context()
         self.cancelled_class = get_cancelled_exc_class()
-        self.errors: dict[object, BaseException] = {}  # in order of time; by node, or by what else has failed
-        self._ranks: dict[object, int] = {}  # their places in that order
-        self.notes: list[tuple[type[Event], str, tuple[Any, ...]]] = []  # events beside those of states
-        self.reasons: dict[int, tuple[str, str | None]] = {}  # why, and because of whom, a step was stopped
         self.trails: dict[int, Trail] = {}  # of steps with policies
         self.outlasting: dict[int, tuple[CancelScope, Signal]] = {}  # steps that are over, while their threads are not
         self.ends = count()  # numbers the ends of attempts
         self.undoing: set[int] = set()  # groups whose own strategy has chosen to compensate
-        self.released: set[int] = set()
-        self.collected: set[int] = set()  # groups whose value is put together
-        self.abandoned: list[int] = []
         self.lanes: dict[int, Lane] = {}  # by the step they are suspended in
-        self._lock = threading.Lock()
         self.guards: dict[int, Permit | CircuitOpenError | None] = {}  # groups with timeout or breaker that have begun
         self.undone: set[int] = set()  # steps whose compensation has begun
         self._guard()
@@ -125,21 +117,6 @@ class Run(Wires):
     def time(self, nanoseconds: int) -> datetime:
         """Return the time so long after the start."""
         return self.started + timedelta(microseconds=nanoseconds / 1000)
-
-    def log(self, node: int, level: str, message: str) -> None:
-        """Put what a step says through its context into the journal; from any thread."""
-        self.note(LogEvent, self.plan.path(node), level, message)
-
-    def note(self, kind: type[Event], path: str, *facts: Any) -> None:
-        """Put an event that is no change of a step's state into the journal; from any thread."""
-        with self._lock:  # the k-th note of the journal is the k-th here
-            self.notes.append((kind, path, facts))
-            self.schedule.note(0)
-
-    def circuit(self, path: str, breaker: str | None, change: Change | None) -> None:
-        """Say that a breaker has changed its state."""
-        if change is not None:
-            self.note(CircuitEvent, path, breaker, *change)
 
     # -- how steps end ---------------------------------------------------------------------------------------------
 
@@ -185,17 +162,12 @@ class Run(Wires):
             error = error if isinstance(again, float) else again
         error = underlying(error)
         self.annotate(error, node)
-        with self._lock:  # of two threads that fail, the first in the journal is the first here
+        with self.lock:  # of two threads that fail, the first in the journal is the first here
             self.record(node, error)
             try:
                 self.schedule.fail(node)
             except ValueError:  # abandoned in this very moment
                 del self.errors[node]
-
-    def record(self, key: object, error: BaseException) -> None:
-        """Keep an error, by the node that failed, or by what else has."""
-        self._ranks[key] = len(self._ranks)
-        self.errors[key] = error
 
     def annotate(self, error: BaseException, node: int) -> None:
         """Note in an error which attempt of which task it is from."""
@@ -252,13 +224,6 @@ class Run(Wires):
             return False
         self._stop([node], "requested", None)
         return True
-
-    def blame(self, scope: int) -> Exception | None:
-        """Return the first error in a group, its own included."""
-        row = self.plan.draft.scopes[scope]
-        failed = [node for node in (*range(row.start, row.end), row.join) if node in self.errors]
-        error = self.errors[min(failed, key=self._ranks.__getitem__)] if failed else None
-        return error if isinstance(error, Exception) else None
 
     def _stop(self, nodes: Iterable[int], reason: str, cause: str | None) -> None:
         for node in nodes:

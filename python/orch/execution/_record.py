@@ -1,0 +1,57 @@
+"""What a run keeps beside the states, which the core has: errors, notes, reasons."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from orch._core import Schedule
+from orch.event import CircuitEvent, Event, LogEvent
+from orch.plan import Plan
+from orch.policies import Change
+
+__all__ = ("Record",)
+
+
+class Record:
+    """The books of one run."""
+
+    schedule: Schedule
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.lock = threading.Lock()  # what is written here and into the journal is in the same order in both
+        self.errors: dict[object, BaseException] = {}  # in order of time; by node, or by what else has failed
+        self._ranks: dict[object, int] = {}  # their places in that order
+        self.notes: list[tuple[type[Event], str, tuple[Any, ...]]] = []  # events beside those of states
+        self.reasons: dict[int, tuple[str, str | None]] = {}  # why, and because of whom, a step was stopped
+        self.released: set[int] = set()
+        self.collected: set[int] = set()  # groups whose value is put together
+        self.abandoned: list[int] = []
+
+    def log(self, node: int, level: str, message: str) -> None:
+        """Put what a step says through its context into the journal; from any thread."""
+        self.note(LogEvent, self.plan.path(node), level, message)
+
+    def note(self, kind: type[Event], path: str, *facts: Any) -> None:
+        """Put an event that is no change of a step's state into the journal; from any thread."""
+        with self.lock:  # the k-th note of the journal is the k-th here
+            self.notes.append((kind, path, facts))
+            self.schedule.note(0)
+
+    def circuit(self, path: str, breaker: str | None, change: Change | None) -> None:
+        """Say that a breaker has changed its state."""
+        if change is not None:
+            self.note(CircuitEvent, path, breaker, *change)
+
+    def record(self, key: object, error: BaseException) -> None:
+        """Keep an error, by the node that failed, or by what else has."""
+        self._ranks[key] = len(self._ranks)
+        self.errors[key] = error
+
+    def blame(self, scope: int) -> Exception | None:
+        """Return the first error in a group, its own included."""
+        row = self.plan.draft.scopes[scope]
+        failed = [node for node in (*range(row.start, row.end), row.join) if node in self.errors]
+        error = self.errors[min(failed, key=self._ranks.__getitem__)] if failed else None
+        return error if isinstance(error, Exception) else None
