@@ -4,6 +4,7 @@ import copy
 import inspect
 import math
 import pickle
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -67,6 +68,7 @@ WRONG: list[tuple[str, Any, type[Exception], str]] = [
     ("retry", Retry, TypeError, "retry: expected Retry or None, found type"),
     ("limiter", 3, TypeError, "limiter: expected an object with acquire() and release(), or None; found int (3)"),
     ("limiter", Turnstile, TypeError, "limiter: expected an object with acquire() and release(), or None; found type"),
+    ("limiter", threading.Lock(), TypeError, "limiter: expected one whose acquire() is awaited, found a lock"),
     ("limiter", HalfOpen(), TypeError, "limiter: expected an object with acquire() and release(), or None; found Half"),
     ("compensate", 3, TypeError, "compensate: expected a callable or a workflow as a step, found int (3)"),
     ("compensate", "refund", TypeError, "compensate: expected a callable or a workflow as a step, found str"),

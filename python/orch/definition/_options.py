@@ -8,6 +8,8 @@ from orch.policies import CircuitBreaker, Limiter, Retry, Seconds, seconds
 
 __all__ = ("breaker_of", "limiter_of", "retry_of", "timeout_of")
 
+_BLOCKING = {"threading", "_thread", "multiprocessing"}
+
 
 def timeout_of(value: Seconds | None) -> float | None:
     """Read a timeout as seconds; an infinite one is none."""
@@ -33,6 +35,9 @@ def limiter_of(value: Any) -> Limiter | None:
     if value is not None and (isinstance(value, type) or not _has(value, "acquire") or not _has(value, "release")):
         found = f"{type(value).__name__} ({value!r:.100})"
         raise TypeError(f"limiter: expected an object with acquire() and release(), or None; found {found}")
+    if type(value).__module__.partition(".")[0] in _BLOCKING:
+        found, cure = type(value).__name__, "use its namesake in anyio"
+        raise TypeError(f"limiter: expected one whose acquire() is awaited, found a {found}, which would block; {cure}")
     return value
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import partial
 from itertools import count
 from operator import attrgetter
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from anyio import CancelScope, current_time, move_on_after, sleep
 
@@ -27,6 +27,8 @@ from orch.plan import Undo
 from orch.policies import UNKNOWN, FailureStrategy, underlying
 
 __all__ = ("compensate", "due")
+
+E = TypeVar("E", bound=BaseException)
 
 
 def due(run: Run, scope: int, worst: State) -> list[int]:
@@ -75,9 +77,6 @@ async def compensate(run: Run, scope: int, nodes: list[int]) -> None:
                 errors += await _undone(run, left[0], cause)
                 del left[0]
         errors += [_failed(run, node, _too_late(run, node)) for node in left]
-    except BaseException as error:
-        run.give_up(error)
-        raise
     finally:
         run.boxes.discard(box)
         if errors:
@@ -109,6 +108,10 @@ async def _undone(run: Run, node: int, cause: Exception | None) -> list[Exceptio
         return [_failed(run, node, foreign(error))]
     except Exception as error:  # noqa: BLE001 (the others have to be made nevertheless)
         return [_failed(run, node, underlying(unwrapped(error)))]
+    except BaseException as error:  # noqa: BLE001 (KeyboardInterrupt and its like: so do they)
+        run.give_up(error)
+        _failed(run, node, error)
+        return []
     if known:
         run.schedule.compensate(node)
     else:
@@ -117,7 +120,7 @@ async def _undone(run: Run, node: int, cause: Exception | None) -> list[Exceptio
     return []
 
 
-def _failed(run: Run, node: int, error: Exception) -> Exception:
+def _failed(run: Run, node: int, error: E) -> E:
     annotate(error, f"in the compensation of task {run.plan.path(node)!r}")
     run.note(CompensationEvent, run.plan.path(node), run.plan.name(node), error)
     return error
