@@ -51,10 +51,12 @@ async def attempt(run: Run, step: int, lane: Lane) -> Any:
         trail.arguments = arguments(run, step)
     body = _Plain(run, step, rules, trail, lane) if rules.plain else partial(_admitted, run, step, rules, trail, lane)
     try:
-        trail.value = await limited(rules.limiter, body)
+        value = await limited(rules.limiter, body)
     finally:
         trail.end = next(run.ends)
-    return trail.value
+    if rules.undo is not None:
+        trail.value = value
+    return value
 
 
 async def _admitted(run: Run, step: int, rules: Rules, trail: Trail, lane: Lane) -> Any:
