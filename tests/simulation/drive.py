@@ -31,6 +31,8 @@ HANDED = "the input"
 PATIENCE = 5.0
 ROUNDED = 2e-6  # events have times of whole microseconds
 
+_logger = logging.getLogger("orch")
+
 
 @attrs.define
 class Crash:
@@ -190,7 +192,7 @@ async def observe(case: Case, arm: Callable[..., object] = id) -> Seen:
     """Carry a case out, inside an event loop; `arm` is given what cancels the caller, and None when that is over."""
     built = build(case, _now())
     seen = Seen(case, plan_of(built.workflow), built)
-    scope, before = anyio.CancelScope(), len(anyio.get_running_tasks())
+    scope = anyio.CancelScope()
     async with anyio.create_task_group() as group:
         if case.cancel is not None:
             group.start_soon(_cancel, case.cancel, scope, built.ledger)
@@ -202,8 +204,9 @@ async def observe(case: Case, arm: Callable[..., object] = id) -> Seen:
         arm(None)
         seen.ended = anyio.current_time()
         group.cancel_scope.cancel()
-    tasks = anyio.get_running_tasks()
-    seen.left = [] if len(tasks) == before else [str(task.name) for task in tasks]
+    names = [str(task.name) for task in anyio.get_running_tasks()]
+    others = [name for name in names if not name.startswith("<")]  # trio has two of its own
+    seen.left = others if len(others) > 1 else []
     for number, limiter in enumerate(built.limiters):
         if isinstance(limiter, anyio.CapacityLimiter):
             seen.borrowed[number] = limiter.borrowed_tokens, limiter.statistics().tasks_waiting
@@ -272,10 +275,8 @@ def _kept(seen: Seen) -> Iterator[None]:
         seen.run = run
         await execute(run)
 
-    logging.disable(logging.CRITICAL)
-    names["execute"] = keep
+    names["execute"], _logger.disabled = keep, True
     try:
         yield
     finally:
-        names["execute"] = execute
-        logging.disable(logging.NOTSET)
+        names["execute"], _logger.disabled = execute, False

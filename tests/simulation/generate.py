@@ -28,7 +28,7 @@ FEATURES = frozenset(
 
 _UNSURE = {"cancel", "deadline", "breaker", "strategy"}  # what the naive evaluator has no answer to
 
-_SIZES = (0, 1, 1, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 6, 7, 9, 25)  # the last one: anything between 10 and that
+_SIZES = (0, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 3, 4, 4, 4, 5, 5, 6, 8, 25)  # the last one: anything between 10 and that
 _SECONDS = (0.0, 0.0, 0.0, 0.25, 0.5, 1.0, 1.0, 1.0, 2.0, 3.0)
 _ERRORS = ("boom", "boom", "boom", "odd", "timeout", "group", "mixed", "after", "stop")
 _PICKY = (LookupError, TimeoutError)
@@ -58,7 +58,7 @@ class _Maker:
         random, size = self.random, self.random.choice(_SIZES)
         size = random.randint(10, size) if size > 10 else size
         root: Shape = self._step(0) if size == 1 and random.random() < 0.3 else self._group(size)
-        if {"breaker", "retry"} <= self.features and random.random() < 0.1:
+        if {"breaker", "retry"} <= self.features and random.random() < 0.08:
             root = self._storm(size)
         return Case(
             self.seed,

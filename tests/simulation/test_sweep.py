@@ -1,4 +1,4 @@
-"""Some cases, cancelled at every third checkpoint; `python -m tests.simulation --sweep` does a hundred, at every one."""
+"""Some cases, cancelled at every third checkpoint; `python -m tests.simulation --sweep` does a hundred, at each one."""
 
 import pytest
 
