@@ -3,8 +3,7 @@
 import random
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping
 from types import NoneType
 from typing import Any, TypeAlias
 
@@ -120,7 +119,8 @@ class AsyncRunner:
         run = self._begin(
             workflow, (inputs_or_context, inputs, context, inputs_as_keywords), select, run_id, _callables(subscribers)
         )
-        result = await _finish(run)
+        await execute(run)
+        result = _known(run)
         if raise_on_failure:
             result.raise_for_failure()
         return result
@@ -154,11 +154,10 @@ class AsyncRunner:
         """
         given = inputs_or_context, inputs, context, inputs_as_keywords
 
-        def begin(reader: Callable[[Event], object]) -> tuple[Run, Callable[[], Awaitable[RunResult]]]:
-            run = self._begin(workflow, given, select, run_id, (*_callables(subscribers), reader))
-            return run, partial(_finish, run)
+        def begin(reader: Callable[[Event], object]) -> Run:
+            return self._begin(workflow, given, select, run_id, (*_callables(subscribers), reader))
 
-        return GraphRun(begin, raises=raise_on_failure)
+        return GraphRun(begin, _known, raises=raise_on_failure)
 
     def _begin(
         self,
@@ -188,8 +187,8 @@ class AsyncRunner:
         return run
 
 
-async def _finish(run: Run) -> RunResult:
-    await execute(run)
+def _known(run: Run) -> RunResult:
+    """Return what is known about a run that is over."""
     abandoned, errors = tuple(map(run.plan.path, run.abandoned)), tuple(run.errors.values())
     name, source, times = run.plan.workflow.name, RunSource(run), (run.started, run.time(run.ended))
     return RunResult(run.run_id, name, run.state, source, errors, run.context, *times, abandoned)

@@ -1,7 +1,7 @@
 """`GraphRun`: a run that goes on while its caller looks at its events, and may be told to end, whole or in part."""
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from threading import get_ident
 from types import TracebackType
 from typing import Self
@@ -12,12 +12,11 @@ from anyio.lowlevel import current_token
 
 from orch.errors import close_matches, did_you_mean
 from orch.event import Event
-from orch.execution import Aside, Run
+from orch.execution import Aside, Run, execute
 from orch.result import RunResult
 
 __all__ = ("GraphRun",)
 
-_Begun = tuple[Run, Callable[[], Awaitable[RunResult]]]
 _AHEAD = 10_000  # events that a run may be ahead of its reader
 
 
@@ -29,8 +28,10 @@ class GraphRun:
     cancelled, and what was is in `result`.
     """
 
-    def __init__(self, begin: Callable[[Callable[[Event], object]], _Begun], *, raises: bool) -> None:
-        self._run, self._finish = begin(self._take)
+    def __init__(
+        self, begin: Callable[[Callable[[Event], object]], Run], known: Callable[[Run], RunResult], *, raises: bool
+    ) -> None:
+        self._run, self._known = begin(self._take), known
         self._raises = raises
         self._events: deque[Event] = deque()
         self._more, self._less, self._over = Signal(), Signal(), Signal()
@@ -126,10 +127,11 @@ class GraphRun:
 
     async def _go(self) -> None:
         try:
-            self._result = await self._finish()
+            await execute(self._run)
         except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 (it surfaces bare from the block)
             self._failure = error
-        finally:
+        finally:  # a cancellation goes on to the caller; what became of the run is known nevertheless
+            self._result = self._known(self._run)
             self._over.set()
             self._more.set()
 
