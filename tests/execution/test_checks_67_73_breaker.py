@@ -368,6 +368,16 @@ async def test_check_72_a_parallel_group_behind_an_open_breaker_fails_once(strat
 
 
 @virtual
+async def test_check_72_nothing_in_a_group_that_was_refused_is_tried_again() -> None:
+    breaker = CircuitBreaker("g", fail_max=1, reset_timeout=10)
+    await settle(Sequence(failing(ValueError()), breaker=breaker))
+    task = Task(ticks, name="t", retry=Retry(5, delay=20, retry_on=CircuitOpenError))
+    result = await settle(Sequence(task, breaker=breaker))
+    assert (result.duration, result.tasks["t"].attempts) == (0, 1)
+    assert [type(error) for error in result.errors] == [CircuitOpenError]
+
+
+@virtual
 async def test_check_72_a_guarded_group_probes_as_a_whole() -> None:
     breaker, ran = CircuitBreaker("g", fail_max=1, reset_timeout=60), list[float]()
 

@@ -419,3 +419,57 @@ async def test_events_of_a_group_that_is_undone_come_before_those_of_what_follow
     result = await settle(Sequence(inner, diary.step("after"), on_failure="continue"))
     told = by_path(result.trace)
     assert told["inner/a"][-1].seq < told["after"][0].seq
+
+
+async def test_a_second_attempt_of_a_compensation_does_not_overlap_the_first() -> None:
+    """Check 62."""
+    diary = Diary()
+
+    def undo() -> None:
+        diary.write("begin")
+        time.sleep(0.05)
+        diary.write("end")
+
+    task = Task(undo, timeout=0.01, retry=Retry(2, delay=0))
+    result = await settle(compensated(Task(ticks, name="a", compensate=task), failing(ValueError())))
+    assert diary.lines[:3] == ["begin", "end", "begin"]
+    assert isinstance(result.tasks["a"].compensation_error, TaskTimeoutError)
+
+
+async def test_a_thread_of_a_compensation_that_does_not_end_is_abandoned() -> None:
+    go = threading.Event()
+    group = compensated(Task(ticks, name="a", compensate=Task(go.wait, 10, name="undo")), failing(ValueError()))
+    result = await settle(group, runner=AsyncRunner(grace=0.02, compensation_timeout=0.02))
+    assert [record.path for record in result.abandoned] == ["a"]
+    go.set()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_an_interrupt_out_of_a_compensation_surfaces_bare_after_the_others(
+    kind: str, error: type[BaseException]
+) -> None:
+    """F7."""
+    diary = Diary()
+    steps = [diary.step("a"), diary.step("b", compensate=diary.undo("b", kind, error())), failing(ValueError())]
+    with pytest.raises(error):
+        await orch.run(compensated(*steps))
+    assert diary.lines == ["a", "b", "undo b", "undo a"]
+
+
+@pytest.mark.parametrize("where", ["step", "compensation"])
+async def test_a_plain_function_with_policies_may_open_an_event_loop_of_its_own(where: str) -> None:
+    """T5."""
+    ran: list[str] = []
+
+    def opens() -> Any:
+        ran.append("opened")
+        return orch.Runner().run(Sequence(lambda: 1, ticks)).state
+
+    if where == "step":
+        result = await settle(Task(opens, timeout=60, retry=Retry(2, delay=0)), runner=AsyncRunner(threads=1))
+        assert result.value is State.SUCCEEDED
+    else:
+        result = await settle(compensated(Task(ticks, name="a", compensate=opens), failing(ValueError())))
+        assert states(result)["a"] == "compensated"
+    assert ran == ["opened"]

@@ -75,7 +75,7 @@ def test_python_has_nothing_to_complain_about(loop: str) -> None:
     assert "Traceback" not in theatre(loop)[1]
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("loop", LOOPS)
 def test_the_second_control_c_does_not_wait_for_the_compensation(loop: str) -> None:
     """C17."""
     begin = time.monotonic()
