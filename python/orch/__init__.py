@@ -1,12 +1,12 @@
 """Workflows of ordinary Python functions, inside one process, under structured concurrency, on asyncio or trio.
 
-Define with `task`, `Sequence`, `Parallel` and `Graph`; run with `run`, `AsyncRunner` or `Runner`; know with
-`RunResult` and events. Everything below is one public name each, documented where it is.
+Define with `task`, `Sequence`, `Parallel`, `Graph` and `TaskRegistry`; run with `run`, `AsyncRunner` or `Runner`; know
+with `RunResult` and events. Everything below is one public name each, documented where it is.
 """
 
 from orch import errors, event, plan, runners, subscribers, views
 from orch.context import Context
-from orch.definition import Graph, Parallel, Sequence, Task, Workflow, task
+from orch.definition import Graph, Parallel, Sequence, Task, TaskRegistry, Workflow, task
 from orch.errors import (
     CircuitOpenError,
     CompensationError,
@@ -45,6 +45,7 @@ __all__ = (
     "State",
     "Task",
     "TaskRecord",
+    "TaskRegistry",
     "TaskTimeoutError",
     "Workflow",
     "WorkflowError",

@@ -121,9 +121,13 @@ class MissingDependencyError(DefinitionError):
     task: str
     missing: str
     suggestions: tuple[str, ...] = field(default=(), converter=_names)
+    elsewhere: tuple[str, ...] = field(default=(), converter=_names)
+    """Namespaces of the registry that have such a step, other than that of the task."""
 
     def __str__(self) -> str:
         cure = did_you_mean(self.suggestions, "; {}") or ": add that step, or take the name out of deps="
+        if self.elsewhere:
+            cure = f" but one of namespace {_listed(self.elsewhere)}: a dependency has to be in that of the task"
         return f"task {self.task!r} depends on {self.missing!r}, which is no step here{cure}"
 
 

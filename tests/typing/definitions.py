@@ -172,3 +172,35 @@ assert_type(Context(), Context[None])
 assert_type(Context(Order()).data.total, int)
 assert_type(Context({"a": 1}, metadata={"k": 1}).metadata, dict[str, Any])
 charge(Context("text"), 1)  # type: ignore[arg-type]
+
+# -- registries --------------------------------------------------------------------------------------------------------
+
+registry = orch.TaskRegistry()
+
+
+@registry.task
+def registered(a: int, b: str = "b") -> float:
+    return a + len(b)
+
+
+@registry.task(name="named", dag="etl", deps=["registered", registered, len], timeout=5)
+async def registered_too(url: str) -> bytes:
+    return url.encode()
+
+
+assert_type(registered(1, b="x"), float)
+registered("1")  # type: ignore[arg-type]
+assert_type(registry.add(plain)(1), float)
+assert_type(registry.add(plain.fn, dag="etl")(1), float)
+assert_type(registry.add(Sequence()), Sequence)
+assert_type(registry.graph("etl", limit=2, on_failure="continue", timeout=1), Graph)
+assert_type(registry.names(dag="etl"), tuple[str, ...])
+assert_type(len(registry), int)
+registry.task(dg="etl")  # type: ignore[call-overload]
+registry.task(registered.fn, name=1)  # type: ignore[call-overload]
+registry.graph("etl", limits=2)  # type: ignore[call-arg]
+registry.add(1)  # type: ignore[call-overload]
+
+
+async def use_registered() -> None:
+    assert_type(await registered_too("u"), bytes)

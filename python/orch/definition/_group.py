@@ -16,7 +16,7 @@ from orch.definition._task import Step, Task, Workflow, workflow_of
 from orch.errors import DuplicateNameError, combine, expect
 from orch.policies import CircuitBreaker, FailureStrategy, Seconds, Strategy
 
-__all__ = ("Graph", "Group", "Parallel", "Sequence", "folded")
+__all__ = ("Graph", "Group", "Parallel", "Sequence", "folded", "offered")
 
 
 @frozen(init=False, eq=False, repr=False)
@@ -151,6 +151,12 @@ class Graph(Group):
 
 def _outputs(step: Workflow) -> tuple[str, ...]:
     return step.outputs if isinstance(step, Task) else (step.name,)  # a group gives its value
+
+
+def offered(step: Workflow) -> tuple[str, ...]:
+    """Return the names by which a step's values can be asked for beside it: a closed group shows its direct tasks'."""
+    inner = (each for each in step.steps if isinstance(each, Task)) if isinstance(step, Group) else ()
+    return (*_outputs(step), *(name for each in inner for name in each.outputs))
 
 
 def folded(name: str) -> str:

@@ -21,7 +21,7 @@ from orch.definition._signature import OPAQUE, Signature, home_of, signature_of
 from orch.errors import close_matches, did_you_mean, expect
 from orch.policies import CircuitBreaker, Limiter, Retry, Seconds
 
-__all__ = ("Step", "Task", "TaskOptions", "Workflow", "task")
+__all__ = ("Step", "Task", "TaskOptions", "Workflow", "check_known", "name_of", "task", "workflow_of")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,7 +33,8 @@ _Values = Mapping[str, Any]
 _NOTHING: _Values = MappingProxyType({})
 
 
-def _name(name: Any, what: str = "name") -> str:
+def name_of(name: Any, what: str = "name") -> str:
+    """Expect a name: any text of a sensible length, which is inert wherever it is shown."""
     expect(what, name, str)
     if not name or len(name) > _LONGEST_NAME or "\0" in name:
         found = "NUL in it" if "\0" in name else f"{len(name)} characters"
@@ -48,7 +49,7 @@ class Workflow:
     Workflows compare by value; telling two of them apart, hashing and showing them works at any depth of nesting.
     """
 
-    name: str = field(converter=_name)
+    name: str = field(converter=name_of)
     """What the workflow is called in results, events and errors."""
     _plan: Any = field(init=False, default=None)
     # What orch.plan makes of it once, kept here for the next run: no part of the value.
@@ -103,9 +104,9 @@ Dep = str | Step
 
 def _output(output: Any) -> str | tuple[str, ...] | None:
     if output is None or isinstance(output, str):
-        return output if output is None else _name(output, "output")
+        return output if output is None else name_of(output, "output")
     expect("output", output, str, Sequence, NoneType)
-    names = tuple(_name(name, f"output[{i}]") for i, name in enumerate(output))
+    names = tuple(name_of(name, f"output[{i}]") for i, name in enumerate(output))
     if not names or len(set(names)) < len(names):
         raise ValueError(f"output: expected at least one name and none twice, found {names!r}")
     return names
@@ -115,7 +116,7 @@ def _deps(deps: Iterable[Dep]) -> tuple[str | Workflow, ...]:
     if isinstance(deps, (str, Workflow)):
         raise TypeError(f"deps: expected a list, found {type(deps).__name__}: write deps=[{deps!r:.100}]")
     expect("deps", deps, tuple, Iterable)
-    return tuple(_name(dep, "deps") if isinstance(dep, str) else workflow_of(dep) for dep in deps) if deps else ()
+    return tuple(name_of(dep, "deps") if isinstance(dep, str) else workflow_of(dep) for dep in deps) if deps else ()
 
 
 def workflow_of(step: Step) -> Workflow:
@@ -297,7 +298,7 @@ class Task(Workflow, Generic[P, R]):
 
     def evolve(self, **fields: Unpack[TaskOptions]) -> Task[P, R]:
         """Return this task with other options; `name=None` derives the name anew."""
-        _check_known(fields, _OPTIONS, "Task.evolve")
+        check_known(fields, _OPTIONS, "Task.evolve")
         return cast("Task[P, R]", _restored(self.fn, self._options() | fields, self.bound, self.extra))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -390,11 +391,12 @@ def _bind(fn: object, signature: Signature, args: tuple[Any, ...], kwargs: _Valu
             cure = _RUN_FILLS["Context" if each.context else "upstream"]
             raise TypeError(f"{what}: every run fills {each.name!r} by itself, so it cannot be bound; {cure}")
     if not any(each.var_keyword for each in parameters):
-        _check_known(kwargs, [each.name for each in parameters if not each.var_positional], what)
+        check_known(kwargs, [each.name for each in parameters if not each.var_positional], what)
     return MappingProxyType({**bound, **kwargs}), args[len(free) :]
 
 
-def _check_known(given: Iterable[str], known: Sequence[str], what: str) -> None:
+def check_known(given: Iterable[str], known: Sequence[str], what: str) -> None:
+    """Raise a TypeError for the first name that is none of the known ones, with what may have been meant."""
     for name in given:
         if name not in known:
             cure = did_you_mean(close_matches(name, known)) or f"expected one of: {', '.join(known) or 'nothing'}"
