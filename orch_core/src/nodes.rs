@@ -74,10 +74,18 @@ impl Nodes {
         self.arrive(node)
     }
 
+    /// Dooms a pending node to be cancelled when its turn comes: it is itself to blame.
+    pub(crate) fn withdraw(&mut self, node: u32) {
+        if !self.cell(node).is_doomed() {
+            self.blame(node, Verdict::cancelled(node));
+        }
+    }
+
     /// What doom there is for a node that is about to settle by itself.
     pub(crate) fn doom(&self, node: u32) -> Verdict {
         match self.cell(node).reason() {
             Reason::None => Verdict::SUCCESS,
+            Reason::UpstreamCancelled if self.cause(node) == node => Verdict::cancelled(node),
             reason => Verdict::skipped(reason, self.cause(node)),
         }
     }

@@ -247,6 +247,10 @@ impl Schedule {
         self.with(|run| run.cancel(node.0).map(news))
     }
 
+    fn withdraw(&self, node: Number) -> PyResult<i64> {
+        self.with(|run| run.withdraw(node.0).map(news))
+    }
+
     fn retry(&self, node: Number) -> PyResult<()> {
         self.with(|run| run.retry(node.0))
     }

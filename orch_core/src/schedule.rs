@@ -335,6 +335,23 @@ impl Schedule {
         self.end(Verb::Cancel, node, Verdict::cancelled(node), self.clock.now())
     }
 
+    /// PENDING to CANCELLED when its turn comes: now if it is ready, else once all it waits for is
+    /// settled, so that nothing behind it begins before that. Returns whether [`drain`](Self::drain)
+    /// has something.
+    ///
+    /// # Errors
+    ///
+    /// As [`done`](Self::done).
+    pub fn withdraw(&mut self, node: u32) -> Result<bool, Refusal> {
+        self.check(Verb::Withdraw, node)?;
+        let cell = self.nodes.cell(node);
+        if cell.is_queued() || cell.is_parked() {
+            return self.cancel(node);
+        }
+        self.nodes.withdraw(node);
+        Ok(self.has_news())
+    }
+
     /// PENDING to SUCCEEDED: the value is known already. Returns whether there is
     /// [news](self#news).
     ///

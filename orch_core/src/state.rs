@@ -149,6 +149,8 @@ pub enum Verb {
     Fail,
     /// It was stopped, or will not be started.
     Cancel,
+    /// It will not be started when its turn comes.
+    Withdraw,
     /// An attempt failed and another will follow.
     Retry,
     /// The wait before the next attempt is over.
@@ -178,7 +180,7 @@ impl Verb {
             Self::Retry | Self::Pause | Self::Hold => &[Running],
             Self::Requeue => &[Retrying],
             Self::Resume => &[Paused],
-            Self::Restore => &[Pending],
+            Self::Restore | Self::Withdraw => &[Pending],
             Self::Compensate => &[Succeeded],
             Self::LetGo => &State::ALL,
         }
@@ -201,6 +203,7 @@ impl fmt::Display for Verb {
             Self::Done => "done",
             Self::Fail => "fail",
             Self::Cancel => "cancel",
+            Self::Withdraw => "withdraw",
             Self::Retry => "retry",
             Self::Requeue => "requeue",
             Self::Pause => "pause",

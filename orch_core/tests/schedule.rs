@@ -936,3 +936,13 @@ fn real_time_does_not_run_backwards() {
     assert_eq!(times[1], times[2], "done_take happens at one moment");
     assert!(run.now() >= times[3]);
 }
+
+#[test]
+fn what_is_withdrawn_is_cancelled_when_its_turn_comes() {
+    let mut run = Plan { nodes: 3, data: &[(0, 1), (1, 2)], ..Plan::default() }.run();
+    assert_eq!(run.take(Lane::Loop), Next::Node(0));
+    assert_eq!(run.withdraw(1), Ok(false));
+    assert_eq!(states(&run), [State::Running, State::Pending, State::Pending]);
+    run.done(0).expect("it runs");
+    assert_eq!(states(&run), [State::Succeeded, State::Cancelled, State::Skipped]);
+}

@@ -268,6 +268,9 @@ class Schedule:
     def cancel(self, node: int) -> int:
         """PENDING, RUNNING, RETRYING or PAUSED -> CANCELLED."""
 
+    def withdraw(self, node: int) -> int:
+        """PENDING -> CANCELLED when its turn comes: now if it is ready, else once all it waits for is settled."""
+
     def restore(self, node: int) -> int:
         """PENDING -> SUCCEEDED: its value is known. It need not be ready, and its predecessors need not be settled."""
 

@@ -9,10 +9,11 @@ use proptest::prelude::*;
 use naive::Naive;
 use plan::{Plan, any_plan};
 
-const VERBS: [Verb; 11] = [
+const VERBS: [Verb; 12] = [
     Verb::Done,
     Verb::Fail,
     Verb::Cancel,
+    Verb::Withdraw,
     Verb::Retry,
     Verb::Requeue,
     Verb::Pause,
@@ -313,6 +314,7 @@ fn say(run: &mut Schedule, verb: Verb, node: u32) -> Result<Option<bool>, Refusa
         Verb::Done => run.done(node).map(Some),
         Verb::Fail => run.fail(node).map(Some),
         Verb::Cancel => run.cancel(node).map(Some),
+        Verb::Withdraw => run.withdraw(node).map(Some),
         Verb::Restore => run.restore(node).map(Some),
         Verb::Compensate => run.compensate(node).map(|()| None),
         Verb::Retry => run.retry(node).map(|()| None),

@@ -239,7 +239,7 @@ impl Naive {
                 Verb::Retry | Verb::Pause => self.state(node) == Running,
                 Verb::Requeue => self.state(node) == Retrying && is_waiting,
                 Verb::Resume => self.state(node) == Paused && is_waiting,
-                Verb::Restore => self.state(node) == Pending,
+                Verb::Restore | Verb::Withdraw => self.state(node) == Pending,
                 Verb::Compensate => self.state(node) == Succeeded,
                 Verb::Hold => self.state(node) == Running && !is_held,
                 Verb::LetGo => is_held,
@@ -251,6 +251,10 @@ impl Naive {
             Verb::Done | Verb::Restore => self.end(node, SUCCESS),
             Verb::Fail => self.end(node, (State::Failed, Reason::UpstreamFailed, node)),
             Verb::Cancel => self.end(node, (State::Cancelled, Reason::UpstreamCancelled, node)),
+            Verb::Withdraw if self.ready.contains(&node) => self.apply(Verb::Cancel, node),
+            Verb::Withdraw => {
+                self.dooms.entry(node).or_insert((Reason::UpstreamCancelled, node));
+            }
             Verb::Retry => self.enter(node, State::Retrying),
             Verb::Pause => self.enter(node, State::Paused),
             Verb::Compensate => self.enter(node, State::Compensated),
@@ -373,7 +377,12 @@ impl Naive {
 
     fn own_end(&self, node: u32) -> End {
         let doom = self.dooms.get(&node);
-        let doom = doom.map_or(SUCCESS, |(reason, cause)| (State::Skipped, *reason, *cause));
+        let doom = doom.map_or(SUCCESS, |&(reason, cause)| match (reason, cause) {
+            (Reason::UpstreamCancelled, itself) if itself == node => {
+                (State::Cancelled, reason, node)
+            }
+            _ => (State::Skipped, reason, cause),
+        });
         self.plan.exit_of(node).map_or(doom, |scope| worse(self.worst(scope), doom))
     }
 

@@ -89,8 +89,9 @@ async def _timed(run: Run, step: int, rules: Rules, trail: Trail, lane: Lane) ->
 
 
 def _expire(run: Run, trail: Trail, lane: Lane) -> None:
-    trail.is_late = not (lane.stopped or run.left)
-    lane.stop(expired=True)
+    if not (lane.stopped or run.left):  # else somebody was earlier
+        trail.is_late = True
+        lane.stop(expired=True)
 
 
 async def _body(run: Run, step: int, trail: Trail) -> Any:
@@ -248,6 +249,7 @@ class _Plain:
         """Put the failure on record at once, then wait for the end of the body, or of the run and its grace."""
         run, step, _, trail, lane = self._of
         trail.is_unknown = self.job.is_dropped = True
+        trail.end = next(run.ends)  # for its group, which may settle thereby
         run.schedule.hold(step)
         run.lanes.pop(step, None)
         with CancelScope(shield=True) as scope:

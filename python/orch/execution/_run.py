@@ -39,7 +39,7 @@ __all__ = ("BREATHE", "IDLE", "LOOP", "REACT", "THREAD", "Lane", "Run")
 LOOP, THREAD = 0, 1
 IDLE, REACT, BREATHE = Schedule.IDLE, Schedule.REACT, Schedule.BREATHE
 
-_WAITING = State.PENDING.code, State.RETRYING.code, State.PAUSED.code
+_WAITING = State.RETRYING.code, State.PAUSED.code
 _logger = logging.getLogger("orch")
 
 
@@ -228,7 +228,10 @@ class Run(Wires, Record):
     def _stop(self, nodes: Iterable[int], reason: str, cause: str | None) -> None:
         for node in nodes:
             self.reasons.setdefault(node, (reason, cause))
-            if self.schedule.state(node) in _WAITING:
+            state = self.schedule.state(node)
+            if state == State.PENDING.code:
+                self.schedule.withdraw(node)
+            elif state in _WAITING:
                 self.schedule.cancel(node)
             elif node in self.lanes:
                 self.lanes[node].stop()
@@ -305,6 +308,8 @@ class Run(Wires, Record):
         The number of lanes doubles from call to call: ten thousand steps that sleep are all asleep after a few
         ticks.
         """
+        if not self.connected:
+            return
         self.grow()
         waiting = self.schedule.ready(LOOP) - self.starting
         if waiting <= 0:

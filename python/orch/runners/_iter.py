@@ -81,9 +81,14 @@ class GraphRun:
         return self._result
 
     async def wait(self) -> RunResult:
-        """Wait for the end of the run without reading its events, and return what is known about it."""
+        """Wait for the end of the run without reading its events, and return what is known about it.
+
+        An interrupt that ended the run (KeyboardInterrupt, SystemExit) is raised, here and by leaving the block.
+        """
         self._ignore()
         await self._over.wait()
+        if self._failure is not None:
+            raise self._failure
         return self.result
 
     def cancel(self, step: str | None = None) -> bool:
