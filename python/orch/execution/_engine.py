@@ -79,13 +79,12 @@ async def _conduct(run: Run) -> None:
         async with create_task_group() as group:
             run.spawn = lambda: _start(run, group, _spare)
             run.close = partial(_close, run, group)
-            run.connected = True
             run.stop_all = group.cancel_scope.cancel
             settled = Signal()
             try:
                 await _host(run, group, settled)
             except BaseException:
-                run.left = True
+                run.left = run.connected = True
                 stopped = (lane.stopped for lane in run.lanes.values())
                 if run.plan.threaded or all(stopped):  # else a step says who was first
                     run.cancel()
@@ -122,6 +121,7 @@ async def _host(run: Run, group: TaskGroup, settled: Signal) -> None:
         group.start_soon(desk.attend, settled)
     else:
         run.notice = lambda: None if run.schedule.is_active() else settled.set()
+    run.connected = True
     run.react()  # it may have been cancelled before it began
     run.spread()
     if run.schedule.is_active():
