@@ -18,11 +18,12 @@ from functools import partial
 from itertools import chain
 from typing import NamedTuple
 
-from tests.simulation.drive import Crash, simulate
+from tests.simulation.drive import simulate
 from tests.simulation.generate import FEATURES, generate
 from tests.simulation.invariants import violations
 from tests.simulation.log import digest, log
 from tests.simulation.plans import show
+from tests.simulation.seen import Crash
 
 CHUNK = 250
 

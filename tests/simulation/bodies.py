@@ -40,6 +40,8 @@ def raise_error(kind: str, text: str) -> None:
             raise ExceptionGroup(text, [boom, ExceptionGroup(text, [BoomError(text)])])
         case "mixed":
             raise ExceptionGroup(text, [boom, odd])
+        case "exit":
+            raise SystemExit(text)
         case "after":
             raise orch.RetryAfter(0.75) from boom
         case _:
@@ -57,9 +59,9 @@ def function(step: Step, ledger: Ledger, counted: tuple[str, ...]) -> Callable[.
     def plain(given: object) -> str:
         number = ledger.start(step.name, counted)
         failing = number <= step.fails
-        ledger.end(step.name, number, "failed" if failing else "value", counted)
+        ledger.end(step.name, number, _failed(step) if failing else "value", counted)
         if failing:
-            raise_error(step.error, f"{step.name} {number}")
+            _fail(step, ledger, number)
         return value_of(step.name, given)
 
     async def coroutine(given: object) -> str:
@@ -67,15 +69,25 @@ def function(step: Step, ledger: Ledger, counted: tuple[str, ...]) -> Callable[.
         try:
             await _work(step, ledger, number)
             if number <= step.fails:
-                raise_error(step.error, f"{step.name} {number}")
+                _fail(step, ledger, number)
         except BaseException as error:
             cancelled = isinstance(error, anyio.get_cancelled_exc_class())
-            ledger.end(step.name, number, "cancelled" if cancelled else "failed", counted)
+            ledger.end(step.name, number, "cancelled" if cancelled else _failed(step), counted)
             raise
         ledger.end(step.name, number, "value", counted)
         return value_of(step.name, given)
 
     return _signed_plain(step, plain) if step.plain else _signed(step, coroutine)
+
+
+def _failed(step: Step) -> str:
+    return "exit" if step.error == "exit" else "failed"
+
+
+def _fail(step: Step, ledger: Ledger, number: int) -> None:
+    if step.error == "exit":  # ends the whole run
+        ledger.say("cancel", step.name, detail="exit")
+    raise_error(step.error, f"{step.name} {number}")
 
 
 async def _work(step: Step, ledger: Ledger, number: int) -> None:
@@ -92,7 +104,7 @@ async def _work(step: Step, ledger: Ledger, number: int) -> None:
             with anyio.CancelScope(shield=True):
                 await anyio.sleep(step.cleanup)
         if step.on_cancel == "error":
-            raise_error(step.error, f"{step.name} {number}")
+            _fail(step, ledger, number)
         if not step.on_cancel.endswith("value"):
             raise
 

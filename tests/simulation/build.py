@@ -1,5 +1,6 @@
 """From a case to what the engine is given: definition, breakers, limiters, strategies, each reporting to the ledger."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ from tests.simulation.bodies import function, undo_function
 from tests.simulation.ledger import Ledger
 from tests.simulation.plans import Case, Group, Limiter, Shape, Step
 
-__all__ = ("Built", "build")
+__all__ = ("Built", "Shared", "build")
 
 _KINDS: dict[str, Any] = {"sequence": orch.Sequence, "parallel": orch.Parallel, "graph": orch.Graph}
 
@@ -20,36 +21,37 @@ _KINDS: dict[str, Any] = {"sequence": orch.Sequence, "parallel": orch.Parallel, 
 class SpyBreaker(orch.CircuitBreaker):
     """A breaker that says whom it admits, and what it is told about it; permits are numbered."""
 
-    def __init__(self, name: str, ledger: Ledger, fail_max: int, reset: float) -> None:
+    def __init__(self, name: str, fail_max: int, reset: float) -> None:
         super().__init__(name, fail_max=fail_max, reset_timeout=reset)
         self.label = name
-        self.ledger = ledger
+        self.ledgers: list[Ledger] = []
         self.permits: dict[int, tuple[int, Any]] = {}
 
     def admit(self, now: float) -> Any:
         try:
             permit = super().admit(now)
         except orch.CircuitOpenError:
-            self.ledger.say("admit", self.label, 0, "refused")
+            self._say("admit", 0, "refused")
             raise
         self.permits[id(permit)] = len(self.permits) + 1, permit  # kept: the id is good for ever
-        self.ledger.say("admit", self.label, len(self.permits), "probe" if permit.is_probe else "call")
+        self._say("admit", len(self.permits), "probe" if permit.is_probe else "call")
         return permit
 
     def succeeded(self, permit: Any) -> Any:
-        self._verdict("succeeded", permit)
+        self._say("verdict", self.permits[id(permit)][0], "succeeded")
         return super().succeeded(permit)
 
     def failed(self, permit: Any, error: BaseException, now: float) -> Any:
-        self._verdict("failed", permit)
+        self._say("verdict", self.permits[id(permit)][0], "failed")
         return super().failed(permit, error, now)
 
     def abandoned(self, permit: Any) -> Any:
-        self._verdict("abandoned", permit)
+        self._say("verdict", self.permits[id(permit)][0], "abandoned")
         return super().abandoned(permit)
 
-    def _verdict(self, verdict: str, permit: Any) -> None:
-        self.ledger.say("verdict", self.label, self.permits[id(permit)][0], verdict)
+    def _say(self, what: str, number: int, detail: str) -> None:
+        for ledger in self.ledgers:
+            ledger.say(what, self.label, number, detail)
 
 
 class Picks:
@@ -70,20 +72,28 @@ class Picks:
         return FailureStrategy(choice)
 
 
+class Shared:
+    """What several runs of a case share."""
+
+    def __init__(self, case: Case) -> None:
+        self.breakers = [SpyBreaker(f"b{i}", each.fail_max, each.reset) for i, each in enumerate(case.breakers)]
+        self.limiters = [_limiter(each) for each in case.limiters]
+        self.crowd: Counter[str] = Counter()
+
+
 @attrs.define
 class Built:
-    """What a case has become."""
+    """What a case has become, for one run."""
 
     case: Case
     ledger: Ledger
-    breakers: list[Any] = attrs.field(init=False)
-    limiters: list[Any] = attrs.field(init=False)
+    shared: Shared
     workflow: Any = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         case, ledger = self.case, self.ledger
-        self.breakers = [SpyBreaker(f"b{i}", ledger, each.fail_max, each.reset) for i, each in enumerate(case.breakers)]
-        self.limiters = [_limiter(each) for each in case.limiters]
+        for breaker in self.shared.breakers:
+            breaker.ledgers.append(ledger)
         ledger.limits |= {f"l{i}": each.size for i, each in enumerate(case.limiters) if each.kind == "capacity"}
         if case.limit is not None:
             ledger.limits["run"] = case.limit
@@ -106,11 +116,11 @@ class Built:
             on_failure=shape.strategy if plainly else Picks(shape, self.ledger),
             limit=shape.limit,
             timeout=shape.timeout,
-            breaker=None if shape.breaker is None else self.breakers[shape.breaker],
+            breaker=None if shape.breaker is None else self.shared.breakers[shape.breaker],
         )
 
     def _task(self, step: Step, counted: tuple[str, ...]) -> Any:
-        limiter = None if step.limiter is None else self.limiters[step.limiter]
+        limiter = None if step.limiter is None else self.shared.limiters[step.limiter]
         if isinstance(limiter, anyio.CapacityLimiter):
             counted = (*counted, f"l{step.limiter}")
         undo = None
@@ -122,7 +132,7 @@ class Built:
             thread=False if step.plain else None,
             retry=step.retry,
             timeout=step.timeout,
-            breaker=None if step.breaker is None else self.breakers[step.breaker],
+            breaker=None if step.breaker is None else self.shared.breakers[step.breaker],
             limiter=limiter,
             compensate=undo,
             compensate_unknown=step.undo_unknown,
@@ -136,6 +146,6 @@ def _limiter(limiter: Limiter) -> Any:
     return orch.RateLimit(limiter.size if burst is None else 1, limiter.per, burst=burst)
 
 
-def build(case: Case, now: Callable[[], float]) -> Built:
-    """Make everything anew, for one run; inside the event loop."""
-    return Built(case, Ledger(now))
+def build(case: Case, shared: Shared, now: Callable[[], float]) -> Built:
+    """Make the definition anew, for one run; inside the event loop."""
+    return Built(case, Ledger(now, shared.crowd), shared)

@@ -40,7 +40,13 @@ class Expected:
 def evaluate(case: Case, handed: Any) -> Expected:
     """Work out states and values; `handed` is the input of that name."""
     expected = Expected()
-    if case.cancel is not None or any(each.timeout or each.breaker is not None for each in groups(case.root)):
+    if any(step.error == "exit" for step in leaves(case.root)):
+        expected.determined = False
+    if (
+        case.cancel is not None
+        or case.stops
+        or any(each.timeout or each.breaker is not None for each in groups(case.root))
+    ):
         expected.determined = False
     if any(step.breaker is not None for step in leaves(case.root)):
         expected.determined = False

@@ -5,7 +5,7 @@ from random import Random
 from typing import Any
 
 import orch
-from tests.simulation.plans import Breaker, Case, Group, Limiter, Shape, Step, Undo
+from tests.simulation.plans import Breaker, Case, Group, Limiter, Shape, Step, Undo, leaves
 
 __all__ = ("FEATURES", "generate")
 
@@ -22,11 +22,23 @@ FEATURES = frozenset(
         "strategy",
         "plain",
         "unruly",
+        "stop",
+        "exit",
+        "twin",
     }
 )
 """What may be switched off: retries, timeouts of steps, timeouts of groups, …"""
 
-_UNSURE = {"cancel", "deadline", "breaker", "strategy"}  # what the naive evaluator has no answer to
+_UNSURE = {"cancel", "deadline", "breaker", "strategy", "stop", "exit"}  # what the naive evaluator has no answer to
+
+_CALM = frozenset({"retry", "undo"})
+_THEMES = (
+    FEATURES,
+    frozenset({"retry", "unruly", "cancel"}),
+    frozenset({"undo", "unruly", "cancel"}),
+    _CALM,
+    frozenset[str](),
+)
 
 _SIZES = (0, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 3, 4, 4, 4, 5, 5, 6, 8, 25)  # the last one: anything between 10 and that
 _SECONDS = (0.0, 0.0, 0.0, 0.25, 0.5, 1.0, 1.0, 1.0, 2.0, 3.0)
@@ -44,15 +56,19 @@ class _Maker:
     def __init__(self, seed: int, features: frozenset[str]) -> None:
         self.seed = seed
         self.random = Random(seed)
-        wanted = self.random.choice([1.0, 0.7, 0.35])  # few features at a time find what many cover up
-        self.features = {each for each in sorted(features) if self.random.random() < wanted}
-        if self.random.random() < 0.3:
-            self.features -= _UNSURE
-        self.failing = self.random.choice([0.0, 0.1, 0.2, 0.4])
+        self.features = self._features(features)
+        self.failing = self.random.choice([0.0, 0.1, 0.2, 0.3, 0.5])
         self.guarded = self.random.choice([0.3, 0.3, 0.9])  # the share of steps with a breaker, where there are some
         self.breakers = tuple(self._breaker() for _ in range(self._some("breaker", (1, 1, 2))))
         self.limiters = tuple(self._limiter() for _ in range(self._some("limiter", (1, 2))))
         self.names: Iterator[int] = iter(range(1_000))
+
+    def _features(self, features: frozenset[str]) -> set[str]:
+        """A theme and some more: few features at a time find what many cover up."""
+        theme = self.random.choice(_THEMES)
+        more = FEATURES - _UNSURE if theme is _CALM else FEATURES
+        chance = self.random.choice([0.2, 0.5])
+        return {each for each in sorted(features & more) if each in theme or self.random.random() < chance}
 
     def case(self) -> Case:
         random, size = self.random, self.random.choice(_SIZES)
@@ -67,11 +83,19 @@ class _Maker:
             breakers=self.breakers,
             limiters=self.limiters,
             cancel=(random.choice(_SECONDS), random.randrange(6)) if self._may("cancel", 0.5) else None,
+            twin=bool(self.breakers or self.limiters) and self._may("twin", 0.3),
+            stops=tuple(self._stops(root)) if self._may("stop", 0.5) else (),
             subscribers=tuple(
                 random.choices(("fast", "async", "slow", "raises"), k=self._some("subscriber", (0, 1, 2)))
             ),
             undo_timeout=random.choice([1.0, 5.0, 60.0]),
         )
+
+    def _stops(self, root: Shape) -> Iterator[tuple[float, str]]:
+        names = [step.name for step in leaves(root)]
+        for _ in range(self.random.choice([1, 1, 2])):
+            one = self.random.choice(names) if names and self.random.random() < 0.8 else ""
+            yield self.random.choice(_SECONDS), one
 
     def _group(self, size: int) -> Group:
         random, name = self.random, f"g{next(self.names)}"
@@ -115,7 +139,7 @@ class _Maker:
             name,
             plain=plain,
             fails=random.choice([1, 1, 2, 9]) if random.random() < self.failing else 0,
-            error=random.choice(_ERRORS),
+            error="exit" if self._may("exit", 0.15) else random.choice(_ERRORS),
             takes=not deps and random.random() < 0.25,
             deps=deps,
             retry=self._retry() if self._may("retry", again) else None,
@@ -156,7 +180,7 @@ class _Maker:
         return Undo(kind, self.random.choice([0.25, 0.5, 2.0]) if kind == "slow" else 0.0)
 
     def _strategy(self) -> str:
-        plainly = ["abort", "abort", "continue", *(["compensate", "compensate"] if "undo" in self.features else [])]
+        plainly = ["abort", "continue", *(["compensate"] * 3 if "undo" in self.features else ["abort"])]
         if self._may("strategy", 0.2):
             picks = self.random.choices(plainly, k=2)
             return self.random.choice([",".join(picks), ",".join(picks), "raises"])

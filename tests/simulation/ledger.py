@@ -20,8 +20,9 @@ class Entry(NamedTuple):
 class Ledger:
     """Entries in order, and how many bodies are active at one time, for everything that has a limit."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], crowd: Counter[str]) -> None:
         self.now = now
+        self.crowd = crowd  # as `active`, for what is shared with other runs
         self.entries: list[Entry] = []
         self.limits: dict[str, int] = {}
         self.active: Counter[str] = Counter()
@@ -37,15 +38,17 @@ class Ledger:
         self.begun[name] += 1
         self.say("start", name, self.begun[name])
         for each in (name, *counted):
-            self.active[each] += 1
-            if self.active[each] > self.limits.get(each, 1):
-                self.broken.append(
-                    f"{self.active[each]} bodies in {each} at a time, at most {self.limits.get(each, 1)}"
-                )
+            active, most = self._active(each), self.limits.get(each, 1)
+            active[each] += 1
+            if active[each] > most:
+                self.broken.append(f"{active[each]} bodies in {each} at a time, at most {most}")
         return self.begun[name]
 
     def end(self, name: str, number: int, outcome: str, counted: Iterable[str]) -> None:
         """A body ends: with a "value", a "failed" or "cancelled"."""
         self.say("end", name, number, outcome)
         for each in (name, *counted):
-            self.active[each] -= 1
+            self._active(each)[each] -= 1
+
+    def _active(self, name: str) -> Counter[str]:
+        return self.crowd if name.startswith("l") else self.active

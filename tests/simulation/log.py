@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from orch.event import Event, TaskEvent
-from tests.simulation.drive import Crash, Seen
 from tests.simulation.ledger import Entry
+from tests.simulation.seen import Crash, Seen
 
 __all__ = ("digest", "log", "record")
 
@@ -15,7 +15,8 @@ def log(seen: Seen | Crash) -> list[tuple[Any, ...]]:
     """Everything that was told, and everything that the bodies said, with times and without identities."""
     if isinstance(seen, Crash):
         return [(type(seen.error).__name__,)]
-    return [*(_event(seen, event) for event in seen.trace), *map(_entry, seen.entries)]
+    twin = log(seen.twin) if seen.twin is not None else []
+    return [*(_event(seen, event) for event in seen.trace), *map(_entry, seen.entries), *twin]
 
 
 def _event(seen: Seen, event: Event) -> tuple[Any, ...]:

@@ -97,6 +97,8 @@ class Case:
     breakers: tuple[Breaker, ...] = ()
     limiters: tuple[Limiter, ...] = ()
     cancel: tuple[float, int] | None = None  # when the caller is cancelled: a time, and checkpoints after it
+    stops: tuple[tuple[float, str], ...] = ()  # when the run is told to cancel a step, by name; without one, itself
+    twin: bool = False  # whether another run of the same kind goes on beside it, with the same breakers and limiters
     subscribers: tuple[str, ...] = ()
     undo_timeout: float = 20.0
 

@@ -8,10 +8,11 @@ from typing import Any
 import trio
 
 from orch.testing import _loop, _trio
-from tests.simulation.drive import Crash, Seen, simulate
+from tests.simulation.drive import simulate
 from tests.simulation.generate import FEATURES, generate
 from tests.simulation.invariants import violations
 from tests.simulation.plans import Case, leaves, show
+from tests.simulation.seen import Crash, Seen
 
 __all__ = ("corpus", "report", "sweep")
 

@@ -1,13 +1,15 @@
 """A few hundred seeds on each event loop; `python -m tests.simulation --seeds 0:20000` runs as many as you like."""
 
+import attrs
 import pytest
 
 from tests.simulation.__main__ import check
-from tests.simulation.drive import HANDED, Seen, simulate
+from tests.simulation.drive import simulate
 from tests.simulation.evaluate import evaluate
 from tests.simulation.generate import FEATURES, generate
 from tests.simulation.log import record
 from tests.simulation.plans import Group, Step, leaves, show
+from tests.simulation.seen import HANDED, Seen
 
 pytestmark = pytest.mark.timeout(120)
 both = pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -36,6 +38,17 @@ def test_where_nobody_has_to_be_quicker_both_event_loops_come_to_the_same() -> N
             assert record(one) == record(other), show(case)
             compared += 1
     assert compared > 30
+
+
+@both
+def test_who_listens_changes_nothing(backend: str) -> None:
+    for seed in range(200):
+        case = generate(seed, FEATURES - {"cancel"})
+        if evaluate(case, HANDED).determined:
+            alone, watched = (simulate(attrs.evolve(case, subscribers=by), backend) for by in ((), ("fast", "async")))
+            assert isinstance(alone, Seen)
+            assert isinstance(watched, Seen)
+            assert record(alone) == record(watched), show(case)
 
 
 def test_the_generator_makes_what_it_is_to_make() -> None:

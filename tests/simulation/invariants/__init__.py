@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from tests.simulation.drive import Crash, Seen
 from tests.simulation.invariants import bodies, breakers, cancelling, events, expected, timing, undoing
+from tests.simulation.seen import Crash, Seen
 
 __all__ = ("violations",)
 
@@ -25,3 +25,5 @@ def violations(seen: Seen | Crash) -> Iterator[tuple[str, str]]:
         for name, check in CHECKS:
             for what in check(seen):
                 yield name, what
+    if isinstance(seen, Seen) and seen.twin is not None:
+        yield from ((f"{name} (twin)", what) for name, what in violations(seen.twin))

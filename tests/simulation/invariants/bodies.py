@@ -1,6 +1,7 @@
 """Events and bodies tell the same story; limits hold; nothing is left; nothing is cancelled for no reason."""
 
 from collections.abc import Iterator
+from math import inf
 
 import anyio
 
@@ -8,9 +9,9 @@ from orch import RetryAfter
 from orch.errors import CircuitOpenError, ForeignCancellationError, TaskTimeoutError
 from orch.event import State
 from tests.simulation.bodies import BoomError, OddError, value_of
-from tests.simulation.drive import HANDED, ROUNDED, Seen
 from tests.simulation.ledger import Entry
 from tests.simulation.plans import Group
+from tests.simulation.seen import HANDED, ROUNDED, Seen
 
 __all__ = ("CHECKS",)
 
@@ -54,7 +55,7 @@ def errors(seen: Seen) -> Iterator[str]:
         if event.state in {State.FAILED, State.RETRYING}:
             if not isinstance(event.error, (*_OURS, RetryAfter) if event.state is State.RETRYING else _OURS):
                 yield f"{event.name} {event.state.value} with {event.error!r}"
-        elif event.error is not None and not isinstance(event.error, Exception):
+        elif event.error is not None and not isinstance(event.error, Exception | SystemExit):
             yield f"{event.name}: {event.error!r}"
         if isinstance(event.error, ForeignCancellationError):
             yield f"{event.name}: a cancellation without a cause"
@@ -89,9 +90,9 @@ def limits(seen: Seen) -> Iterator[str]:
     """No limit was ever exceeded, no body ran twice at a time, and in the end everything was given back."""
     yield from seen.ledger.broken
     yield from (f"{count} bodies of {name} are left" for name, count in seen.ledger.active.items() if count)
-    for number, limiter in enumerate(seen.built.limiters):
+    for number, limiter in enumerate(seen.built.shared.limiters):
         if isinstance(limiter, anyio.CapacityLimiter):
-            if seen.borrowed[number] != (0, 0):
+            if seen.borrowed.get(number, (0, 0)) != (0, 0):
                 yield f"limiter {number}: {seen.borrowed[number]} borrowed and waiting"
         else:
             yield from _rate(seen, number)
@@ -116,6 +117,8 @@ def leftovers(seen: Seen) -> Iterator[str]:
     """No task of the engine's is left, and the run came back in time."""
     if seen.left:
         yield f"tasks left behind: {seen.left}"
+    if seen.cancelling:
+        yield f"{seen.cancelling} cancellations left in the task of the caller"
     if seen.ended >= seen.limit:
         yield f"not over after {seen.limit} seconds"
 
@@ -132,7 +135,7 @@ def _explained(seen: Seen, name: str, start: Entry, hit: Entry) -> bool:
     timeout = seen.steps[name].timeout
     if timeout is not None and hit.time == start.time + timeout:
         return True
-    if seen.cancelled_at is not None and seen.cancelled_at <= hit.time:
+    if min(inf if seen.cancelled_at is None else seen.cancelled_at, seen.stopped.get(name, inf)) <= hit.time:
         return True
     return any(_gives_up(seen, group, hit.time + ROUNDED) for group in seen.around[name])
 

@@ -4,15 +4,15 @@ import itertools
 from collections.abc import Iterator
 
 from orch.event import CircuitEvent
-from tests.simulation.drive import Seen
 from tests.simulation.ledger import Entry
+from tests.simulation.seen import Seen
 
 __all__ = ("CHECKS",)
 
 
 def permits(seen: Seen) -> Iterator[str]:
     """Every permit is answered, once."""
-    for label in {breaker.label for breaker in seen.built.breakers}:
+    for label in {breaker.label for breaker in seen.built.shared.breakers}:
         given = [entry.number for entry in _of(seen, label, "admit") if entry.number]
         answered = sorted(entry.number for entry in _of(seen, label, "verdict"))
         if given != answered:
@@ -55,6 +55,8 @@ def _verdict(seen: Seen, name: str, end: Entry | None) -> set[str]:
         return {"succeeded"}
     if end.detail == "failed":
         return {"failed"}
+    if end.detail == "exit":
+        return {"abandoned"}
     timeout = seen.steps[name].timeout
     late = timeout is not None and hit is not None and hit.time == start.time + timeout
     return {"failed", "abandoned"} if late else {"abandoned"}
@@ -75,11 +77,13 @@ def probes(seen: Seen) -> Iterator[str]:
 
 def told(seen: Seen) -> Iterator[str]:
     """Each change of a breaker is told, from the old state to the new one, and what is told adds up."""
+    if seen.case.twin:  # the other run has changed it as well
+        return
     changes: dict[str | None, list[tuple[str, str]]] = {}
     for event in seen.trace:
         if isinstance(event, CircuitEvent):
             changes.setdefault(event.name, []).append((event.old, event.new))
-    for breaker in seen.built.breakers:
+    for breaker in seen.built.shared.breakers:
         states = ["closed", *itertools.chain(*changes.get(breaker.label, ())), breaker.state]
         if any(states[at] != states[at + 1] for at in range(0, len(states), 2)):
             yield f"{breaker.label}: {states}"

@@ -1,10 +1,11 @@
 """After a cancellation nothing begins; and how the run ended agrees with how its tasks did."""
 
 from collections.abc import Iterator
+from math import inf
 
 from orch.errors import CompensationError, TaskTimeoutError
 from orch.event import RunEvent, State
-from tests.simulation.drive import ROUNDED, Seen
+from tests.simulation.seen import ROUNDED, Seen
 
 __all__ = ("CHECKS",)
 
@@ -18,6 +19,8 @@ def nothing_new(seen: Seen) -> Iterator[str]:
         delivered = delivered or entry.what == "delivered"
         if entry.what == "start" and asked is not None and (delivered or entry.time > asked):
             yield f"{entry.name} began at {entry.time}, cancelled at {asked}"
+        if entry.what == "start" and entry.time > seen.stopped.get(entry.name, inf):
+            yield f"{entry.name} began at {entry.time}, stopped at {seen.stopped[entry.name]}"
 
 
 def nothing_running(seen: Seen) -> Iterator[str]:
@@ -29,6 +32,17 @@ def nothing_running(seen: Seen) -> Iterator[str]:
             if over:
                 yield f"{event.name} began after the run was cancelled"
         over = over or (event.state is State.CANCELLED and event.reason == "cancelled" and event.name not in running)
+
+
+def stopped(seen: Seen) -> Iterator[str]:
+    """A step that was to be stopped is cancelled at that moment, or never begins."""
+    for name, when in seen.stopped.items():
+        for start, hit, end in seen.calls.get(name, ()):
+            until = hit or end
+            if until is not None and start.time < when < until.time:
+                yield f"{name} ran until {until.time}, stopped at {when}"
+        if not seen.calls.get(name) and seen.final.get(name) not in {State.CANCELLED, State.SKIPPED, State.FAILED}:
+            yield f"{name} is {seen.final.get(name)}, stopped before it began"
 
 
 def not_again(seen: Seen) -> Iterator[str]:
@@ -71,7 +85,7 @@ def outcome(seen: Seen) -> Iterator[str]:
             if State.FAILED not in found and not seen.late:
                 yield f"failed with {found}"
         case State.CANCELLED:
-            if seen.cancelled_at is None:
+            if seen.cancelled_at is None and not seen.stopped:
                 yield "cancelled by nobody"
         case other:
             yield f"ended as {other}"
@@ -79,10 +93,17 @@ def outcome(seen: Seen) -> Iterator[str]:
 
 def returned(seen: Seen) -> Iterator[str]:
     """A result comes back unless the caller was cancelled, and says what the trace says; nothing else is raised."""
+    exits = any(entry.detail == "exit" for entry in seen.entries if entry.what == "cancel")
+    asked = bool(seen.stopped) or any(entry.detail == "run" for entry in seen.entries if entry.what == "cancel")
     if seen.raised is not None:
-        yield f"raised {seen.raised!r}"
-    elif (seen.result is None and seen.cancelled_at is None) or (seen.result and seen.state is State.CANCELLED):
-        yield f"{seen.state}, and the result is {seen.result}"
+        if not (exits and isinstance(seen.raised, SystemExit)):
+            yield f"raised {seen.raised!r}"
+    elif exits and seen.case.cancel is None:
+        yield f"a body raised SystemExit, and the result is {seen.result}"
+    elif seen.result is None and seen.cancelled_at is None:
+        yield f"{seen.state} without a result"
+    elif seen.result is not None and seen.state is State.CANCELLED and not asked:
+        yield f"cancelled, and the result is {seen.result}"
     elif seen.result is not None:
         if seen.result.state is not seen.state:
             yield f"the result is {seen.result.state}, the trace {seen.state}"
@@ -109,7 +130,7 @@ def first_error(seen: Seen) -> Iterator[str]:
 
 def _of_groups(seen: Seen, error: BaseException) -> bool:
     late = isinstance(error, TaskTimeoutError) and error.task.rsplit("/", 1)[-1] in seen.groups
-    return late or isinstance(error, CompensationError | ZeroDivisionError)
+    return late or isinstance(error, CompensationError | ZeroDivisionError | SystemExit)
 
 
-CHECKS = (nothing_new, nothing_running, not_again, aborted, outcome, returned, first_error)
+CHECKS = (nothing_new, nothing_running, stopped, not_again, aborted, outcome, returned, first_error)

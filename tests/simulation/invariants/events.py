@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterator
 
 from orch.event import TRANSITIONS, Event, RunEvent, State, TaskEvent
-from tests.simulation.drive import Seen
+from tests.simulation.seen import Seen
 
 __all__ = ("CHECKS",)
 
@@ -139,6 +139,9 @@ def _stopped(seen: Seen, event: TaskEvent, failed: set[str]) -> Iterator[str]:
             group = seen.groups.get(_last(event.cause))
             if group is None or group.name not in around or group.timeout is None:
                 yield f"{what}, which has no timeout around it"
+        case "requested":
+            if event.name not in seen.stopped:
+                yield f"{what}, but nobody asked for it"
         case _:
             yield what
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from orch.event import State
-from tests.simulation.drive import HANDED, Seen
 from tests.simulation.evaluate import evaluate
+from tests.simulation.seen import HANDED, Seen
 
 __all__ = ("CHECKS",)
 

@@ -7,8 +7,8 @@ from typing import Any
 from orch import RetryAfter
 from orch.errors import TaskTimeoutError
 from orch.event import State, TaskEvent
-from tests.simulation.drive import ROUNDED, Seen
 from tests.simulation.plans import Group, Step
+from tests.simulation.seen import ROUNDED, Seen
 
 __all__ = ("CHECKS",)
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from orch import UNKNOWN
 from orch.event import CompensationEvent, State
-from tests.simulation.drive import Seen
 from tests.simulation.ledger import Entry
 from tests.simulation.plans import Group
+from tests.simulation.seen import Seen
 
 __all__ = ("CHECKS",)
 

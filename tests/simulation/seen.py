@@ -1,0 +1,141 @@
+"""What one run has left behind: its events, what the bodies said, and questions that many invariants ask."""
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import anyio
+import attrs
+
+import orch
+from orch.event import Event, RunEvent, State, TaskEvent
+from orch.plan import Plan
+from tests.simulation.build import Built
+from tests.simulation.ledger import Entry, Ledger
+from tests.simulation.plans import Case, Group, Step, groups, leaves, parents, waits
+
+__all__ = ("HANDED", "ROUNDED", "Crash", "Seen")
+
+HANDED = "the input"
+ROUNDED = 2e-6  # events have times of whole microseconds
+
+
+@attrs.define
+class Crash:
+    """A run that never came back: a deadlock, or an error of the engine itself."""
+
+    case: Case
+    backend: str
+    error: BaseException
+
+
+@attrs.define(slots=False)
+class Seen:
+    """What one run has left behind, with the questions that many invariants ask of it."""
+
+    case: Case
+    plan: Plan
+    built: Built
+    trace: tuple[Event, ...] = ()
+    heard: list[list[Event]] = attrs.field(factory=list)
+    result: orch.RunResult | None = None
+    raised: BaseException | None = None
+    ended: float = 0.0
+    limit: float = 0.0
+    cancelling: int = 0  # cancellations of the caller's task that asyncio still counts
+    over: anyio.Event = attrs.field(factory=anyio.Event)
+    left: list[str] = attrs.field(factory=list)
+    borrowed: dict[int, tuple[int, int]] = attrs.field(factory=dict)  # tokens out and tasks waiting, in the end
+    run: Any = None
+    twin: "Seen | None" = None  # another run of the same case, at the same time
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.built.ledger
+
+    @property
+    def entries(self) -> list[Entry]:
+        return self.built.ledger.entries
+
+    @property
+    def state(self) -> State:
+        """How the run ended."""
+        last = self.trace[-1]
+        assert isinstance(last, RunEvent)
+        return last.state
+
+    @cached_property
+    def told(self) -> list[TaskEvent]:
+        return [event for event in self.trace if type(event) is TaskEvent]
+
+    @cached_property
+    def by_name(self) -> dict[str, list[TaskEvent]]:
+        found: dict[str, list[TaskEvent]] = {}
+        for event in self.told:
+            found.setdefault(event.name, []).append(event)
+        return found
+
+    @cached_property
+    def final(self) -> dict[str, State]:
+        """The final state of every task, compensated or not."""
+        found: dict[str, State] = {}
+        for event in self.told:
+            if event.state.is_final and event.state is not State.COMPENSATED:
+                found[event.name] = event.state
+        return found
+
+    @cached_property
+    def calls(self) -> dict[str, list[tuple[Entry, Entry | None, Entry | None]]]:
+        """By task its body's calls: start, hit, end."""
+        found: dict[str, list[list[Entry | None]]] = {}
+        places = {"start": 0, "hit": 1, "end": 2}
+        for entry in self.entries:
+            if entry.what == "start":
+                found.setdefault(entry.name, []).append([entry, None, None])
+            elif entry.what in places:
+                found[entry.name][entry.number - 1][places[entry.what]] = entry
+        return {name: [(call[0], call[1], call[2]) for call in calls] for name, calls in found.items()}  # type: ignore[misc]
+
+    @cached_property
+    def steps(self) -> dict[str, Step]:
+        return {step.name: step for step in leaves(self.case.root)}
+
+    @cached_property
+    def groups(self) -> dict[str, Group]:
+        return {group.name: group for group in groups(self.case.root)}
+
+    @cached_property
+    def late(self) -> set[str]:
+        """The groups whose time was over."""
+        errors = self.run.errors.values()
+        found = {each.task.rsplit("/", 1)[-1] for each in errors if isinstance(each, orch.TaskTimeoutError)}
+        return found & self.groups.keys()
+
+    @cached_property
+    def waits(self) -> dict[str, frozenset[str]]:
+        """By step all the steps that have to end before it, worked out from the case and not from the plan."""
+        return dict(waits(self.case.root))
+
+    @cached_property
+    def around(self) -> dict[str, tuple[Group, ...]]:
+        """The groups around every step and group, the innermost first."""
+        return dict(parents(self.case.root))
+
+    @cached_property
+    def cancelled_at(self) -> float | None:
+        """When the caller was cancelled, the run told to end, or a body ended it all; None if nobody did so."""
+        return next((entry.time for entry in self.entries if entry.what == "cancel"), None)
+
+    @cached_property
+    def stopped(self) -> dict[str, float]:
+        """The steps that somebody has asked the run to stop while they had not ended, and when that was."""
+        said = (entry for entry in self.entries if entry.what == "stopped" and entry.name)
+        return {entry.name: entry.time for entry in said if entry.detail}
+
+    def inside(self, group: Group) -> Iterator[Step]:
+        """The steps in a group, at any depth."""
+        return leaves(group)
+
+    def time(self, event: Event) -> float:
+        """Virtual seconds."""
+        return event.time.timestamp()
