@@ -473,3 +473,31 @@ async def test_a_plain_function_with_policies_may_open_an_event_loop_of_its_own(
         result = await settle(compensated(Task(ticks, name="a", compensate=opens), failing(ValueError())))
         assert states(result)["a"] == "compensated"
     assert ran == ["opened"]
+
+
+async def test_a_group_is_not_undone_while_a_body_over_its_timeout_still_runs() -> None:
+    """S7: the body of a plain function that nobody could stop is waited for, as long as the grace says."""
+    diary = Diary()
+
+    def lasts() -> None:
+        time.sleep(0.1)
+        diary.write("body ended")
+
+    late = Task(lasts, timeout=0.01, compensate=diary.undo("late"), compensate_unknown=True)
+    result = await settle(compensated(diary.step("a"), late))
+    assert diary.lines == ["a", "body ended", "undo late", "undo a"]
+    assert not result.abandoned
+
+
+async def test_what_outlasts_the_grace_is_undone_nevertheless() -> None:
+    go, diary = threading.Event(), Diary()
+
+    def lasts() -> None:
+        go.wait(10)
+        diary.write("body ended")
+
+    late = Task(lasts, timeout=0.01, compensate=diary.undo("late"), compensate_unknown=True)
+    result = await settle(compensated(diary.step("a"), late), runner=AsyncRunner(grace=0.02))
+    go.set()
+    assert diary.lines[:3] == ["a", "undo late", "undo a"]
+    assert [record.path for record in result.abandoned] == ["lasts"]
