@@ -4,7 +4,8 @@ from orch.execution._aside import Aside
 from orch.execution._engine import execute
 from orch.execution._options import Options
 from orch.execution._run import Run
+from orch.execution._stream import Stream
 from orch.execution._trace import bind
 from orch.execution._values import RunSource
 
-__all__ = ("Aside", "Options", "Run", "RunSource", "bind", "execute")
+__all__ = ("Aside", "Options", "Run", "RunSource", "Stream", "bind", "execute")

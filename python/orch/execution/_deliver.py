@@ -21,6 +21,7 @@ from anyio.lowlevel import checkpoint
 from orch.event import Event, EventBus, Subscription, subscriptions
 from orch.execution._failure import foreign
 from orch.execution._run import Run
+from orch.execution._stream import Stream
 from orch.execution._trace import Decoder
 
 __all__ = ("Delivery",)
@@ -44,8 +45,9 @@ class _Reader:
 class Delivery:
     """The log of one run and its readers. `publish` is called by whoever has something new, and never waits."""
 
-    def __init__(self, run: Run, group: TaskGroup, *, strict: bool) -> None:
+    def __init__(self, run: Run, group: TaskGroup, stream: Stream | None, *, strict: bool) -> None:
         self._run = run
+        self._stream = stream
         self._decoder = Decoder(run)
         self._log: list[Event] = [self._decoder.begin()]
         self._forgotten = 0
@@ -54,6 +56,8 @@ class Delivery:
         self._group = group
         self._strict = strict
         self._readers: list[_Reader] = []
+        if stream is not None:
+            stream.open(self._fetched)
 
     def start(self, subscriber: object) -> None:
         """Give a subscriber its reader."""
@@ -67,7 +71,10 @@ class Delivery:
 
     def publish(self) -> None:
         """Put what has happened into the log and wake the readers."""
-        self._append(self._decoder.advance())
+        if self._readers:
+            self._append(self._decoder.advance())
+        if self._stream is not None:
+            self._stream.wake()
 
     async def room(self) -> None:
         """Wait until no reader is further behind than its capacity."""
@@ -76,7 +83,8 @@ class Delivery:
 
     def crowded(self) -> bool:
         """Say whether a reader is too far behind; from any thread."""
-        self._held = self._slowest() + CAPACITY < len(self._run.schedule)
+        stream, end = self._stream, len(self._run.schedule) - CAPACITY
+        self._held = bool(self._readers and self._slowest() < end) or (stream is not None and stream.read < end)
         return self._held
 
     def close(self) -> None:
@@ -84,6 +92,8 @@ class Delivery:
         self.publish()
         self._closed = True
         self._append([self._decoder.end()])
+        if self._stream is not None:
+            self._stream.close()
 
     async def caught_up(self) -> None:
         """Wait until every reader has ended."""
@@ -101,6 +111,10 @@ class Delivery:
 
     def _slowest(self) -> int:
         return min((reader.cursor for reader in self._readers), default=self._end)
+
+    def _fetched(self) -> None:
+        if self._held:
+            self._freed()
 
     def _append(self, events: list[Event]) -> None:
         if not events:
@@ -134,8 +148,8 @@ class Delivery:
         while reader.cursor < self._end:
             event = self._log[reader.cursor - self._forgotten]
             for each in reader.handlers():
-                due = reader.cursor >= reader.since.get(each, self._end) and reader.errors[each] < MOST_ERRORS
-                if due and each.accepts(event):
+                due = reader.cursor >= reader.since.get(each, self._end)
+                if due and reader.errors.get(each, 0) < MOST_ERRORS and each.accepts(event):
                     await self._hand(reader, each, event)
             reader.cursor += 1
             if reader.cursor % _BATCH == 0:
@@ -149,7 +163,7 @@ class Delivery:
     async def _hand(self, reader: _Reader, to: Subscription, event: Event) -> None:
         try:
             outcome = to.handler(event)
-            if hasattr(type(outcome), "__await__"):
+            if outcome is not None and hasattr(type(outcome), "__await__"):
                 await outcome  # type: ignore[misc] # it has just been seen to be awaitable
         except self._run.cancelled_class as error:
             if reader.scope.cancel_called or reader.scope.deadline <= current_time():

@@ -25,13 +25,14 @@ from orch.execution._failure import bare, is_cancelled
 from orch.execution._guards import leave
 from orch.execution._lane import Begun, work
 from orch.execution._run import Lane, Run
+from orch.execution._stream import Stream
 from orch.execution._threads import Threads
 from orch.execution._undo import compensate, due
 
 __all__ = ("execute",)
 
 
-async def execute(run: Run) -> None:
+async def execute(run: Run, stream: Stream | None = None) -> None:
     """Carry a run out, until every step is settled and every subscriber has the last event.
 
     Raises:
@@ -40,7 +41,7 @@ async def execute(run: Run) -> None:
             the first of them raised. Never an error of a step.
     """
     try:
-        await (_watched(run) if run.options.subscribers else _conduct(run))
+        await (_watched(run, stream) if run.options.subscribers or stream is not None else _conduct(run))
     finally:
         run.disconnect()
     if run.interruption is not None:
@@ -51,11 +52,11 @@ async def execute(run: Run) -> None:
         await checkpoint_if_cancelled()
 
 
-async def _watched(run: Run) -> None:
+async def _watched(run: Run, stream: Stream | None) -> None:
     """Conduct a run with subscribers; wait for these as long as they take, unless run or wait is cancelled."""
     try:
         async with create_task_group() as readers:
-            delivery = Delivery(run, readers, strict=run.options.strict_subscribers)
+            delivery = Delivery(run, readers, stream, strict=run.options.strict_subscribers)
             for each in run.options.subscribers:
                 delivery.start(each)
             run.publish, run.room, run.crowded, run.watched = delivery.publish, delivery.room, delivery.crowded, True
@@ -137,6 +138,7 @@ def _start(run: Run, group: TaskGroup, lane_of: Callable[..., Any], *args: Begun
 
 async def _spare(run: Run, lane: Lane) -> None:
     run.starting -= 1
+    await run.room()
     run.schedule.breathe()  # a new task: the event loop had its turn
     if is_cancelled():
         run.cancel()

@@ -116,7 +116,7 @@ class Run(Wires, Record):
 
     def time(self, nanoseconds: int) -> datetime:
         """Return the time so long after the start."""
-        return self.started + timedelta(microseconds=nanoseconds / 1000)
+        return self.started + timedelta(0, 0, nanoseconds // 1000)
 
     # -- how steps end ---------------------------------------------------------------------------------------------
 
@@ -312,7 +312,7 @@ class Run(Wires, Record):
             return
         self.grow()
         waiting = self.schedule.ready(LOOP) - self.starting
-        if waiting <= 0:
+        if waiting <= 0 or self.crowded():  # who waits for room goes on by himself
             self._burst = 1
             return
         for _ in range(min(waiting, self._burst)):
@@ -322,6 +322,8 @@ class Run(Wires, Record):
 
     def leave(self) -> None:
         """A lane ends: somebody else takes what is ready, and if that was the last step, the desk is told."""
+        if not self.connected:
+            return
         self.react()  # a step that was cancelled may have settled a group
         self.spread()
         self.publish()
@@ -332,6 +334,6 @@ class Run(Wires, Record):
         """Between two steps, about every millisecond: nobody may be left behind."""
         self.grow()
         self.publish()
-        await self.room()
         await checkpoint()
+        await self.room()  # after it, as others may have filled it
         self.schedule.breathe()

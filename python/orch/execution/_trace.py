@@ -17,7 +17,9 @@ from orch.plan import NONE
 
 __all__ = ("Decoder", "bind", "rebind")
 
-_NOTE = 15
+_RUNNING, _RETRYING, _SUCCEEDED = State.RUNNING.code, State.RETRYING.code, State.SUCCEEDED.code
+_STOPPED, _NOTE = State.CANCELLED.code, 15
+_ENDS = State.FAILED.code, _STOPPED
 _CANCELLED = "cancelled", None
 _REASONS = (None, "upstream_failed", "aborted", "upstream_cancelled")
 
@@ -27,16 +29,19 @@ class Decoder:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._position = self._notes = self._seq = 0
+        self._tasks, self._paths = run.plan.draft.tasks, run.plan.paths
+        self.seq = self._position = self._notes = 0  # how many events there were, entries were read, notes among them
         self._attempts: dict[int, int] = {}
+        self._nanoseconds, self._time = 0, run.started
 
     def begin(self) -> RunEvent:
         """Return the first event of the run."""
         return self._run_event(State.RUNNING, self._run.started, None)
 
-    def advance(self) -> list[Event]:
-        """Return what the journal holds beyond what was read already."""
-        entries = self._run.schedule.journal(self._position)
+    def advance(self, most: int | None = None, stop: int | None = None) -> list[Event]:
+        """Return what the journal holds beyond what was read already: at most so much, up to a position."""
+        ends = [end for end in (None if most is None else self._position + most, stop) if end is not None]
+        entries = self._run.schedule.journal(self._position, min(ends, default=None))
         self._position += len(entries)
         return [self._event(*entry) for entry in entries]
 
@@ -46,35 +51,41 @@ class Decoder:
         return self._run_event(run.state, run.time(run.ended), next(iter(run.errors.values()), None))
 
     def _run_event(self, state: State, time: datetime, error: BaseException | None) -> RunEvent:
-        self._seq += 1
+        self.seq += 1
         plan = self._run.plan
-        return RunEvent(self._run.run_id, self._seq, time, "", state, plan.workflow.name, error, len(plan))
+        return RunEvent(self._run.run_id, self.seq, time, "", state, plan.workflow.name, error, len(plan))
 
     def _event(self, node: int, code: int, reason: int, cause: int, nanoseconds: int) -> Event:
-        self._seq += 1
+        self.seq += 1
         run = self._run
-        time = run.time(nanoseconds)
+        if nanoseconds != self._nanoseconds:  # a lane ends a step and takes the next at one moment
+            self._nanoseconds, self._time = nanoseconds, run.time(nanoseconds)
         if code == _NOTE:
             self._notes += 1
             kind, path, facts = run.notes[self._notes - 1]
-            return kind(run.run_id, self._seq, time, path, *facts)
-        state, attempt = STATES[code], self._attempts.get(node, 0)
-        if state is State.RUNNING:
+            return kind(run.run_id, self.seq, self._time, path, *facts)
+        attempt = self._attempts.get(node, 0)
+        if code == _RUNNING:
             self._attempts[node] = attempt = attempt + 1
-        value, error, delay = self._outcome(node, state, attempt)
-        why, who = _REASONS[reason], run.plan.path(cause) if cause != NONE else "" if reason else None
-        if state is State.CANCELLED:
-            why, who = run.reasons.get(node, _CANCELLED)
-        name, path = run.plan.name(node), run.plan.paths[node]
-        return TaskEvent(run.run_id, self._seq, time, path, name, state, attempt, value, error, delay, why, who)
+        name = self._tasks[node].name  # type: ignore[union-attr] # joins leave no entries
+        said = run.run_id, self.seq, self._time, self._paths[node], name, STATES[code], attempt
+        if code == _RUNNING:
+            return TaskEvent(*said)
+        if code == _SUCCEEDED:
+            return TaskEvent(*said, run.values[node])
+        return TaskEvent(*said, None, *self._failure(node, code, attempt), *self._blame(node, code, reason, cause))
 
-    def _outcome(self, node: int, state: State, attempt: int) -> tuple[Any, BaseException | None, float | None]:
-        """Return value, error and delay of what has just changed its state."""
-        if state is State.SUCCEEDED:
-            return self._run.values[node], None, None
-        if state is State.RETRYING:
-            return None, *self._run.trails[node].failures[attempt - 1]
-        return None, self._run.errors.get(node) if state in {State.FAILED, State.CANCELLED} else None, None
+    def _failure(self, node: int, code: int, attempt: int) -> tuple[BaseException | None, float | None]:
+        """Return error and delay of what has just changed its state."""
+        if code == _RETRYING:
+            return self._run.trails[node].failures[attempt - 1]
+        return self._run.errors.get(node) if code in _ENDS else None, None
+
+    def _blame(self, node: int, code: int, reason: int, cause: int) -> tuple[str | None, str | None]:
+        """Return why, and because of whom, something was skipped or cancelled."""
+        if code == _STOPPED:
+            return self._run.reasons.get(node, _CANCELLED)
+        return _REASONS[reason], self._run.plan.path(cause) if cause != NONE else "" if reason else None
 
 
 def bind(run: Run, context: Context[Any]) -> None:

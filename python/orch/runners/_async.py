@@ -13,7 +13,7 @@ from orch.abc import Clock
 from orch.context import Context
 from orch.definition import Workflow
 from orch.errors import expect
-from orch.event import Event, event_bus
+from orch.event import event_bus
 from orch.execution import Options, Run, RunSource, bind, execute
 from orch.plan import Plan, compile, values_for  # noqa: A004 (the verb users know from re)
 from orch.plan import select as part_of
@@ -152,12 +152,10 @@ class AsyncRunner:
             >>> anyio.run(main)
             (['running', 'running', 'succeeded', 'succeeded'], 3)
         """
-        given = inputs_or_context, inputs, context, inputs_as_keywords
-
-        def begin(reader: Callable[[Event], object]) -> Run:
-            return self._begin(workflow, given, select, run_id, (*_callables(subscribers), reader))
-
-        return GraphRun(begin, _known, raises=raise_on_failure)
+        run = self._begin(
+            workflow, (inputs_or_context, inputs, context, inputs_as_keywords), select, run_id, _callables(subscribers)
+        )
+        return GraphRun(run, _known, raises=raise_on_failure)
 
     def _begin(
         self,

@@ -1,72 +1,88 @@
 """`GraphRun`: a run that goes on while its caller looks at its events, and may be told to end, whole or in part."""
 
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from threading import get_ident
 from types import TracebackType
 from typing import Self
 
 from anyio import Event as Signal
 from anyio import from_thread
-from anyio.lowlevel import current_token
+from anyio.lowlevel import checkpoint, current_token
 
 from orch.errors import close_matches, did_you_mean
 from orch.event import Event
-from orch.execution import Aside, Run, execute
+from orch.execution import Aside, Run, Stream, execute
 from orch.result import RunResult
 
 __all__ = ("GraphRun",)
-
-_AHEAD = 10_000  # events that a run may be ahead of its reader
 
 
 class GraphRun:
     """A run under way, made by `AsyncRunner.iter`; an async context manager, and inside it an iterator of events.
 
-    Events come in order, the last one is the run's own. Whoever reads slowly slows the run down, once it is 10 000
-    events ahead; whoever only awaits `wait()` does not. Leaving the block ends the run: what is not settled by then is
-    cancelled, and what was is in `result`.
+    Events come in order and none is missing; the last one is the run's own. Whoever reads slowly slows the run down,
+    once it is 10 000 events ahead; whoever only awaits `wait()` does not, and finds every event later. Another `async
+    for` goes on where the last one stopped. Leaving the block ends the run: what is not settled by then is cancelled,
+    and what was is in `result`.
     """
 
-    def __init__(
-        self, begin: Callable[[Callable[[Event], object]], Run], known: Callable[[Run], RunResult], *, raises: bool
-    ) -> None:
-        self._run, self._known = begin(self._take), known
-        self._raises = raises
-        self._events: deque[Event] = deque()
-        self._more, self._less, self._over = Signal(), Signal(), Signal()
-        self._is_read = True
+    def __init__(self, run: Run, known: Callable[[Run], RunResult], *, raises: bool) -> None:
+        self._run, self._known, self._raises = run, known, raises
+        self._stream = Stream(run)
+        self._fetched: Iterator[Event] = iter(())
+        self._is_read = False  # at this moment, by a task that waits for more
+        self._over = Signal()
         self._result: RunResult | None = None
         self._failure: BaseException | None = None
+        self._token, self._thread = current_token(), get_ident()
         self._aside = Aside()
+        self._is_begun = False
 
     async def __aenter__(self) -> Self:
-        self._token, self._thread = current_token(), get_ident()
+        if self._is_begun:
+            raise RuntimeError(f"run {self.run_id!r} has begun already: call iter again for another one")
+        self._is_begun = True
         await self._aside.start(self._go)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._ignore()
-        self._cancel(None)
-        await self._aside.join()
-        if error is None and self._failure is not None:
-            raise self._failure
-        if error is None and self._raises and self._result is not None:
-            self._result.raise_for_failure()
+        with self._stream.lifted():
+            self._cancel(None)
+            await self._aside.join()
+        failure, result = self._failure, self._result
+        if failure is not None and (error is None or not isinstance(failure, Exception)):
+            raise failure
+        if error is None and self._raises and result is not None:
+            result.raise_for_failure()
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Event:
-        while not self._events:
-            if self._over.is_set():
+        for event in self._fetched:
+            return event
+        if self._is_read:
+            raise RuntimeError("two tasks read the events of one run: give the second one a subscriber")
+        self._is_read = True
+        try:
+            self._fetched = iter(await self._fetch())
+        finally:
+            self._is_read = False
+        return next(self._fetched)
+
+    async def _fetch(self) -> list[Event]:
+        """Return the next events; whoever reads without ever waiting lets the run go on in here."""
+        while True:
+            if self._stream.is_ready:
+                await checkpoint()
+            elif self._over.is_set():
                 raise StopAsyncIteration
-            await self._more.wait()
-            self._more = Signal()
-        self._less.set()
-        return self._events.popleft()
+            else:
+                await self._stream.more()
+            if events := self._stream.fetch():
+                return events
 
     @property
     def run_id(self) -> str:
@@ -77,7 +93,8 @@ class GraphRun:
     def result(self) -> RunResult:
         """What is known about the run once it is over; RuntimeError before."""
         if self._result is None:
-            raise RuntimeError("the run is not over: read its events to the end, or await run.wait()")
+            what = "the run is not over: read its events to the end, or await run.wait()"
+            raise self._failure or RuntimeError(what)
         return self._result
 
     async def wait(self) -> RunResult:
@@ -85,8 +102,8 @@ class GraphRun:
 
         An interrupt that ended the run (KeyboardInterrupt, SystemExit) is raised, here and by leaving the block.
         """
-        self._ignore()
-        await self._over.wait()
+        with self._stream.lifted():
+            await self._over.wait()
         if self._failure is not None:
             raise self._failure
         return self.result
@@ -105,7 +122,7 @@ class GraphRun:
         node = None if step is None else self._node(step)
         if get_ident() == self._thread:
             return self._cancel(node)
-        return from_thread.run_sync(self._cancel, node, token=self._token)
+        return self._run.schedule.is_active() and from_thread.run_sync(self._cancel, node, token=self._token)
 
     def _node(self, step: str) -> int:
         plan = self._run.plan
@@ -122,7 +139,7 @@ class GraphRun:
         if not run.schedule.is_active():
             return False
         if node is not None:
-            stopped = run.cancel_step(node)
+            stopped = not run.cancelled and run.cancel_step(node)
         else:
             stopped = not run.cancelled
             run.cancel()
@@ -132,23 +149,11 @@ class GraphRun:
 
     async def _go(self) -> None:
         try:
-            await execute(self._run)
+            await execute(self._run, self._stream)
         except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 (it surfaces bare from the block)
             self._failure = error
-        finally:  # a cancellation goes on to the caller; what became of the run is known nevertheless
-            self._result = self._known(self._run)
+        finally:
+            if not self._run.schedule.is_active():
+                self._result = self._known(self._run)
             self._over.set()
-            self._more.set()
-
-    async def _take(self, event: Event) -> None:
-        while self._is_read and len(self._events) >= _AHEAD:
-            await self._less.wait()
-            self._less = Signal()
-        if self._is_read:
-            self._events.append(event)
-            self._more.set()
-
-    def _ignore(self) -> None:
-        """Nobody will read what comes from now on, so the run waits for nobody."""
-        self._is_read = False
-        self._less.set()
+            self._stream.wake()

@@ -1,0 +1,94 @@
+"""Events for somebody who fetches them: decoded from the journal when asked for, a few hundred at a time.
+
+The journal has everything anyway, so nothing is queued. Whoever stops reading holds the run up, once it is too far
+ahead; one who has said that he does not mind finds everything later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from anyio import Event as Signal
+
+from orch.event import Event
+from orch.execution._run import Run
+from orch.execution._trace import Decoder
+
+__all__ = ("Stream",)
+
+_BATCH = 256
+_ALL = float("inf")
+
+
+def _nothing() -> None: ...
+
+
+class Stream:
+    """All events of one run for one reader, from the first to the last."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._decoder = Decoder(run)
+        self._is_open = False
+        self._stop: int | None = None  # the length of the journal, once the run is over
+        self._read = self._out = 0  # how many events were fetched before the last call, and in it
+        self._lifted = 0
+        self._news = Signal()
+        self._freed: Callable[[], object] = _nothing
+
+    @property
+    def read(self) -> float:
+        """How many events the reader is done with, as far as the run has to care."""
+        return _ALL if self._lifted else self._read
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is something to fetch."""
+        end = len(self._run.schedule) + 1 if self._stop is None else self._stop + 2  # the run's own events are two
+        return self._is_open and self._decoder.seq < end
+
+    def open(self, freed: Callable[[], object]) -> None:
+        """The run begins; `freed` is to be told when something was read."""
+        self._is_open, self._freed = True, freed
+        self.wake()
+
+    def close(self) -> None:
+        """The run is over."""
+        self._stop = len(self._run.schedule)
+        self.wake()
+
+    @contextmanager
+    def lifted(self) -> Iterator[None]:
+        """Let the run be ahead as far as it likes."""
+        self._lifted += 1
+        self._freed()
+        try:
+            yield
+        finally:
+            self._lifted -= 1
+
+    def wake(self) -> None:
+        """There may be something to fetch."""
+        self._news.set()
+
+    async def more(self) -> None:
+        """Wait until there may be something."""
+        await self._news.wait()
+        self._news = Signal()
+
+    def fetch(self) -> list[Event]:
+        """Return the next few events, if there are any; those of the call before count as read."""
+        self._read += self._out
+        events = list(self._decode()) if self.is_ready else []
+        self._out = len(events)
+        self._freed()
+        return events
+
+    def _decode(self) -> Iterator[Event]:
+        decoder = self._decoder
+        if not decoder.seq:
+            yield decoder.begin()
+        yield from decoder.advance(_BATCH, self._stop)
+        if self._stop is not None and decoder.seq == self._stop + 1:
+            yield decoder.end()
