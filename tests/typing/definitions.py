@@ -204,3 +204,17 @@ registry.add(1)  # type: ignore[call-overload]
 
 async def use_registered() -> None:
     assert_type(await registered_too("u"), bytes)
+
+
+# -- groups as steps ---------------------------------------------------------------------------------------------------
+
+sequence = Sequence(plain)
+assert_type(graph.as_task("step", inputs={"page": "url"}, outputs={"fetch": "bytes"}), Graph)
+assert_type(sequence.as_task(inputs={"one": "a"}), Sequence)
+assert_type(graph.bind(url="u", a=1), Graph)
+assert_type(graph.select("plain", "x"), Graph)
+assert_type(graph.inputs, tuple[str, ...])
+assert_type(plain.inputs, tuple[str, ...])
+graph.as_task(1)  # type: ignore[arg-type]
+graph.as_task(inputs=["a"])  # type: ignore[arg-type]
+graph.select(1)  # type: ignore[arg-type]

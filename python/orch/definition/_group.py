@@ -5,18 +5,21 @@ from __future__ import annotations
 import functools
 import inspect
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import NoneType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
+from orch.definition._border import Border, renaming
 from orch.definition._options import breaker_of, timeout_of
-from orch.definition._task import Step, Task, Workflow, workflow_of
+from orch.definition._task import Step, Task, Workflow, check_known, workflow_of
 from orch.errors import DuplicateNameError, combine, expect
 from orch.policies import CircuitBreaker, FailureStrategy, Seconds, Strategy
 
-__all__ = ("Graph", "Group", "Parallel", "Sequence", "folded", "offered")
+__all__ = ("Graph", "Group", "Parallel", "Sequence", "bordered", "folded", "offered")
+
+G = TypeVar("G", bound="Group")
 
 
 @frozen(init=False, eq=False, repr=False)
@@ -39,6 +42,8 @@ class Group(Workflow):
     timeout: float | None = field(converter=timeout_of)
     breaker: CircuitBreaker | None = field(converter=breaker_of)  # a shared object: no part of the value
     limit: int | None = field(validator=lambda _, at, value: expect(at.name, value, int, NoneType, least=1))
+    border: Border | None = field(init=False, default=None)
+    """What `bind`, `select` and `as_task` have said about its inputs and outputs."""
 
     def __init__(
         self,
@@ -78,14 +83,61 @@ class Group(Workflow):
         """What is to be given to make a group like it of other steps."""
         return {name: getattr(self, name) for name in ("name", "on_failure", "timeout", "breaker", "limit")}
 
+    def bind(self, /, **values: Any) -> Self:
+        """Return this group with values for some of its inputs, for every step that takes them as such."""
+        border = self.border or Border()
+        check_known(values, (*self.inputs, *border.bound), repr(self), "input")
+        return self._behind(border.bind(values))
+
+    def select(self, *names: str) -> Graph:
+        """Return the part of a graph that gives these outputs, or has steps of these names, with all that they need.
+
+        A DefinitionError says which of them it does not give, or that the group is no graph.
+        """
+        part: Graph = self._lowered().part(names)
+        return part
+
+    def as_task(
+        self,
+        name: str | None = None,
+        *,
+        inputs: Mapping[str, str] | None = None,
+        outputs: Mapping[str, str] | None = None,
+    ) -> Self:
+        """Return this group as a step of others that calls its inputs and outputs something else.
+
+        Outputs of a graph are then outputs of the graph around it, one by one, as those of a task are. The group may
+        still be run by itself, with the new names. A DefinitionError says which names it does not have.
+
+        Args:
+            name: What the step is called; as it is called now, unless given.
+            inputs: New names of some inputs, `{outer: inner}`.
+            outputs: New names of some outputs, `{inner: outer}`, if it is a graph: other groups give one value.
+        """
+        takes = renaming("inputs", inputs, self.inputs if inputs else (), repr(self))
+        given = self.outputs if isinstance(self, Graph) else ()
+        gives = renaming("outputs", outputs, given, repr(self))
+        border = (self.border or Border()).rename(takes, gives, given)
+        if not isinstance(self, Graph):
+            border = evolve(border, gives=None, is_task=False)
+        return self._behind(border, self.name if name is None else name)
+
+    def _behind(self, border: Border, name: str | None = None) -> Self:
+        options = {**self.options, "name": self.name if name is None else name}
+        return bordered(type(self), border, *self.steps, **options)
+
     def _parts(self) -> tuple[list[Any], tuple[Workflow, ...]]:
-        return [self.name, self.limit, self.timeout, self.on_failure, *(step.name for step in self.steps)], self.steps
+        border = self.border.parts if self.border else []
+        options = [self.name, self.limit, self.timeout, self.on_failure]
+        return [*options, *border, *(step.name for step in self.steps)], self.steps
 
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}, {len(self.steps)} step{'s' if len(self.steps) != 1 else ''}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return functools.partial(type(self), **self.options), self.steps
+        if self.border is None:
+            return functools.partial(type(self), **self.options), self.steps
+        return functools.partial(bordered, type(self), **self.options), (self.border, *self.steps)
 
 
 class Sequence(Group):
@@ -128,6 +180,8 @@ class Graph(Group):
     @property
     def outputs(self) -> tuple[str, ...]:
         """The names of everything its steps give, in order of definition."""
+        if self.border and self.border.gives is not None:
+            return tuple(self.border.gives.values())
         return tuple(name for step in self.steps for name in _outputs(step))
 
     def _problems(self) -> list[DuplicateNameError]:
@@ -149,12 +203,24 @@ class Graph(Group):
         return step.place if isinstance(step, Task) else f"step {i + 1} of the graph"
 
 
+def bordered(kind: type[G], border: Border | None, *steps: Workflow, **options: Any) -> G:
+    """Make a group that has a border, unless that says nothing."""
+    group = kind(*steps, **options)
+    object.__setattr__(group, "border", border if border != Border() else None)
+    return group
+
+
 def _outputs(step: Workflow) -> tuple[str, ...]:
+    """Return the names of what a step gives the graph around it."""
+    if isinstance(step, Graph) and step.border and step.border.is_task:
+        return step.outputs
     return step.outputs if isinstance(step, Task) else (step.name,)  # a group gives its value
 
 
 def offered(step: Workflow) -> tuple[str, ...]:
     """Return the names by which a step's values can be asked for beside it: a closed group shows its direct tasks'."""
+    if isinstance(step, Graph) and step.border and step.border.gives is not None:
+        return (step.name, *step.outputs)
     inner = (each for each in step.steps if isinstance(each, Task)) if isinstance(step, Group) else ()
     return (*_outputs(step), *(name for each in inner for name in each.outputs))
 

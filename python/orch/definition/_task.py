@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from operator import attrgetter
 from types import FunctionType, MappingProxyType, NoneType
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypedDict, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Self, TypedDict, TypeVar, Unpack, cast, overload
 
 from attrs import Attribute, field, frozen
 
@@ -54,10 +54,22 @@ class Workflow:
     _plan: Any = field(init=False, default=None)
     # What orch.plan makes of it once, kept here for the next run: no part of the value.
 
+    _compile: ClassVar[Callable[[Workflow], Any]]
+    # orch.plan.compile, which puts itself here when it is imported: definitions do not know who lowers them.
+
     if TYPE_CHECKING:  # attrs makes one for each kind, with its fields as parameters; pyright does not know
 
         def __attrs_init__(self, *args: Any, **kwargs: Any) -> None: ...
         def _parts(self) -> tuple[list[Any], Sequence[Workflow]]: ...
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of what a run has to give it, then of what it may give; a DefinitionError if it has a mistake."""
+        names: tuple[str, ...] = self._lowered().inputs
+        return names
+
+    def _lowered(self) -> Any:
+        return Workflow._compile(self)
 
     def __eq__(self, other: object) -> bool:
         # With a stack of its own: workflows nest deeper than Python recurses. Each kind lists the `_parts` that make
@@ -395,12 +407,12 @@ def _bind(fn: object, signature: Signature, args: tuple[Any, ...], kwargs: _Valu
     return MappingProxyType({**bound, **kwargs}), args[len(free) :]
 
 
-def check_known(given: Iterable[str], known: Sequence[str], what: str) -> None:
+def check_known(given: Iterable[str], known: Sequence[str], what: str, kind: str = "parameter") -> None:
     """Raise a TypeError for the first name that is none of the known ones, with what may have been meant."""
     for name in given:
         if name not in known:
             cure = did_you_mean(close_matches(name, known)) or f"expected one of: {', '.join(known) or 'nothing'}"
-            raise TypeError(f"{what} has no parameter {name!r}; {cure}")
+            raise TypeError(f"{what} has no {kind} {name!r}; {cure}")
 
 
 def _reference(fn: Any) -> Any:

@@ -1,14 +1,10 @@
 """What a caller asks of a plan, checked before anything starts: a part of it, and a run with inputs and a Context."""
 
 from collections.abc import Iterable, Mapping
-from itertools import pairwise
 from typing import Any
 
-import attrs
-
 from orch.context import Context
-from orch.definition import Graph
-from orch.errors import DefinitionError, InputError, close_matches, combine, did_you_mean
+from orch.errors import DefinitionError, InputError, close_matches, did_you_mean
 from orch.plan._lower import compile  # noqa: A004 (the verb users know from re)
 from orch.plan._plan import Plan
 
@@ -16,30 +12,8 @@ __all__ = ("select", "values_for")
 
 
 def select(plan: Plan, names: Iterable[str]) -> Plan:
-    """Return the plan of a part of a Graph: the steps that give these outputs, or have these names, and all they need.
-
-    A DefinitionError says which of them the graph does not give, or that the workflow is no graph.
-    """
-    graph, wanted = plan.workflow, set(names)
-    if not isinstance(graph, Graph):
-        raise DefinitionError(f"select: only a Graph has outputs to select; {graph.name!r} is a {plan.kind(0)}")
-    children = plan.draft.scopes[0].children
-    outputs = [plan.outputs_of(child).keys() for child in children]
-    given = [{step.name, *names} for step, names in zip(graph.steps, outputs, strict=True)]
-    if unknown := wanted.difference(*given):
-        raise combine(_unknown(name, set[str]().union(*given)) for name in sorted(unknown))
-    spans = [range(before + 1, end + 1) for before, end in pairwise([-1, *map(plan.draft.exit, children)])]
-    owner = [k for k, span in enumerate(spans) for _ in span]
-    chosen = [node for span, names in zip(spans, given, strict=True) if names & wanted for node in span]
-    kept = sorted({owner[node] for node in plan.dag.ancestors(chosen)})
-    part = Graph([graph.steps[k] for k in kept], **graph.options)
-    selected = {name for k in kept for name in outputs[k] if wanted & {name, graph.steps[k].name}}
-    return attrs.evolve(compile(part), selected=frozenset(selected))
-
-
-def _unknown(name: str, known: set[str]) -> DefinitionError:
-    cure = did_you_mean(close_matches(name, known)) or f"it gives: {', '.join(map(repr, sorted(known)[:20]))}"
-    return DefinitionError(f"select: the graph gives no {name!r}; {cure}")
+    """Return the plan of a part of a Graph: see `Plan.part`."""
+    return compile(plan.part(names))
 
 
 def values_for(plan: Plan, inputs: Mapping[str, Any], context: Context[Any] | None) -> list[Any]:
@@ -81,5 +55,9 @@ def _needed(plan: Plan, names: list[str]) -> list[str]:
 
 def _bound(plan: Plan, names: list[str]) -> list[str]:
     """Say where a name is bound: what only bound parameters carry is no input of the workflow."""
-    bound = {name: node for node in plan.nodes for name in plan.draft.task(node).bound} if names else {}
-    return [f"{name!r} is bound already in task {plan.path(bound[name])!r}" for name in names if name in bound]
+    nodes, rows = (plan.nodes, plan.draft.scopes) if names else ((), ())
+    bound = {name: f"task {plan.path(node)!r}" for node in nodes for name in plan.draft.task(node).bound}
+    for scope, border in ((scope, row.border) for scope, row in enumerate(rows) if row.border is not None):
+        path = plan.draft.scope_path(scope) or plan.workflow.name
+        bound |= dict.fromkeys(border.bound, f"group {path!r}")
+    return [f"{name!r} is bound already in {bound[name]}" for name in names if name in bound]

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import attrs
 
-from orch.definition import Group, Task, Workflow
+from orch.definition import Border, Group, Task, Workflow
 
 __all__ = ("NONE", "Draft", "Scope", "distinct", "number")
 
@@ -30,6 +30,13 @@ class Scope:
     end: int = 0
     join: int = NONE
     children: list[int] = attrs.field(factory=list[int])  # a node number each, or ~scope for a group
+    border: Border | None = None  # what is said of inputs and outputs of the group
+    gives: dict[str, tuple[int, int]] | None = None  # of a graph that says what its outputs are called, as `outputs_of`
+
+    @property
+    def is_task(self) -> bool:
+        """Whether each of its outputs is one of the graph around."""
+        return self.border is not None and self.border.is_task
 
 
 @attrs.define(eq=False)
@@ -64,11 +71,22 @@ class Draft:
     def outputs_of(self, child: int) -> dict[str, tuple[int, int]]:
         """Return what a step gives: names, each with the slot and which of several outputs (-1 for the whole value)."""
         if child < 0:
-            return {self.scopes[~child].group.name: (self.scopes[~child].join, -1)}
+            row = self.scopes[~child]
+            if row.gives is not None and row.is_task:
+                return row.gives
+            return {row.group.name: (row.join, -1)}
         task = self.task(child)
         if not task.unpacks:
             return {task.outputs[0]: (child, -1)}
         return {name: (child, k) for k, name in enumerate(task.outputs)}
+
+    def given_by(self, child: int) -> dict[str, tuple[int, int]]:
+        """Return what a step gives beyond the border of its group, by the names there."""
+        border = self.scopes[self.scope_of[self.exit(child)]].border
+        found = self.outputs_of(child)
+        if border is None or border.gives is None:
+            return found
+        return {border.gives[name]: at for name, at in found.items() if name in border.gives}
 
     def scope_path(self, scope: int) -> str:
         """Return the path of a group; that of the root is empty."""
@@ -87,7 +105,7 @@ def number(root: Workflow) -> Draft:
     """Return the tables of `root`, in one walk, linear in the number of steps."""
     draft = Draft()
     kind, steps = (root.kind, root.steps) if isinstance(root, Group) else ("task", (root,))
-    draft.scopes.append(Scope(root, kind, "", NONE, 0))
+    draft.scopes.append(Scope(root, kind, "", NONE, 0, border=getattr(root, "border", None)))
     stack: list[tuple[int, Iterator[Workflow], dict[str, int]]] = [(0, iter(steps), {})]
     while stack:
         scope, rest, used = stack[-1]
@@ -97,12 +115,14 @@ def number(root: Workflow) -> Draft:
             if isinstance(step, Group):
                 row.children.append(~len(draft.scopes))
                 stack.append((len(draft.scopes), iter(step.steps), {}))
-                draft.scopes.append(Scope(step, step.kind, segment, scope, len(draft.tasks)))
+                draft.scopes.append(Scope(step, step.kind, segment, scope, len(draft.tasks), border=step.border))
                 break
             row.children.append(draft.add(cast("Task[..., Any]", step), segment, scope))
         else:
             stack.pop()
             row.end = len(draft.tasks)
+            if row.border is not None and row.border.gives is not None:
+                row.gives = {name: at for child in row.children for name, at in draft.given_by(child).items()}
             if scope:
                 row.join = draft.add(None, row.segment, row.parent)
                 draft.joins[row.join] = scope

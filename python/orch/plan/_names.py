@@ -10,10 +10,11 @@ An output is found by its name. For `deps` a step is found by `(name,)`, by the 
 look the same are the same.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from orch.definition._group import folded
-from orch.plan._draft import Draft
+from orch.plan._draft import Draft, Scope
 
 __all__ = ("Binding", "Names")
 
@@ -28,6 +29,7 @@ class Binding(NamedTuple):
     node: int  # its last, the one to wait for: the task, or the exit join of the group
     slot: int  # where the value is: the node of a task, or the exit join of a group
     pick: int = -1  # which of several outputs, or -1 for the whole value
+    own: bool = True  # whether it is the step's own, and not that of a step in it
 
 
 class Names:
@@ -40,35 +42,49 @@ class Names:
 
     def offer(self, scope: int, child: int) -> None:
         """Make the names of a step of `scope` visible in it from now on."""
-        draft, end, low, node, giving = self.draft, self.draft.scopes[scope].end, child, child, [child]
+        draft, end, low, node, own = (
+            self.draft,
+            self.draft.scopes[scope].end,
+            child,
+            child,
+            self.draft.outputs_of(child),
+        )
+        given: Iterable[dict[str, tuple[int, int]]] = (own,)
         if child < 0:
             row = draft.scopes[~child]
-            low, node = row.start, row.join
-            giving += [each for each in row.children if each >= 0]
-        for each in giving:
-            for name, (slot, pick) in draft.outputs_of(each).items():
-                self._bound(folded(name), node).append(Binding(end, low, node, slot, pick))
+            low, node, given = row.start, row.join, (own, *self._inner(row))
+        for outputs in given:
+            for name, (slot, pick) in outputs.items():
+                self._bound(folded(name), node).append(Binding(end, low, node, slot, pick, outputs is own))
         if self.deps:
             step = draft.step(child)
             name, fn = folded(step.name), id(getattr(step, "fn", step))
             for key in {(name,), id(step), fn, (name, fn)}:
                 self._bound(key, node).append(Binding(end, low, node, node))
 
-    def find(self, key: object, node: int) -> list[Binding]:
+    def find(self, key: object, node: int, ends: range | None = None) -> list[Binding]:
         """Return what `key` means for the step at `node`: nothing, one binding, or several if it is ambiguous.
 
-        The innermost scope wins, in it a step over what a group offers. What contains the node itself is not meant: a
-        task is no input of its own.
+        The innermost scope wins (with `ends`: that ends there), in it a step over what a group offers. What contains
+        the node itself is not meant: a task is no input of its own.
         """
         found: list[Binding] = []
         for each in reversed(self._bound(key, node)):
+            if ends is not None and each.end not in ends:
+                continue
             if found and (each.end != found[0].end or len(found) > _SHOWN):
                 break
             if not each.low <= node <= each.node:
                 found.append(each)
         if len(found) > 1:
-            found = [each for each in found[::-1] if each.slot == each.node] or found[::-1]
+            found = [each for each in found[::-1] if each.own] or found[::-1]
         return found
+
+    def _inner(self, row: Scope) -> Iterable[dict[str, tuple[int, int]]]:
+        """Return what a group offers beside its own: what its direct tasks give, or as much of it as it says."""
+        if row.gives is None:
+            return [self.draft.outputs_of(each) for each in row.children if each >= 0]
+        return [{row.group.name: (row.join, -1)} if row.is_task else row.gives]
 
     def known(self, node: int) -> list[str]:
         """Return every name that is visible at `node`, sorted."""

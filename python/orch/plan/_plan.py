@@ -4,15 +4,16 @@ Whoever holds a `Plan` holds something acyclic whose names are all resolved. Nod
 group; its value will be in slot k. Everything here is made once and only read afterwards, from any thread.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache, cached_property
 from typing import Any
 
 import attrs
 
 from orch._core import Dag, Layout
-from orch.definition import Workflow
+from orch.definition import Graph, Workflow
 from orch.plan._draft import Draft, distinct
+from orch.plan._part import part_of
 from orch.plan._rules import Rules
 from orch.plan._wire import Wiring
 
@@ -40,7 +41,6 @@ class Plan:
     threaded: bool  # whether any body, or compensation, runs in a worker thread
     rules: dict[int, Rules]  # by node, of the steps with bit RULES
     guarded: tuple[int, ...]  # scopes that must be told when they settle: breaker, compensation, or own strategy
-    selected: frozenset[str] | None = None  # the outputs that the value of a Graph maps; None: all of them
 
     def __len__(self) -> int:
         return len(self.nodes)
@@ -95,14 +95,17 @@ class Plan:
         return {node: distinct(prefix(draft.scope_of[node]) + draft.segments[node], taken) for node in self.nodes}
 
     def outputs_of(self, child: int) -> dict[str, tuple[int, int]]:
-        """Return what a step gives a Graph: names, each with the slot and which of several outputs (or -1)."""
-        return self.draft.outputs_of(child)
+        """Return what a step adds to the value of its Graph: names, each with the slot and which output (or -1)."""
+        return self.draft.given_by(child)
 
     @cached_property
     def outputs(self) -> dict[str, tuple[int, int]]:
-        """What the workflow gives, as `outputs_of`; the selected ones, where outputs were selected."""
-        found = {name: at for child in self.draft.scopes[0].children for name, at in self.outputs_of(child).items()}
-        return found if self.selected is None else {name: found[name] for name in found if name in self.selected}
+        """What the workflow gives, as `outputs_of`."""
+        return {name: at for child in self.draft.scopes[0].children for name, at in self.outputs_of(child).items()}
+
+    def part(self, names: Iterable[str]) -> Graph:
+        """Return the part of a Graph that gives these outputs, or has steps of these names, and all that they need."""
+        return part_of(self.draft, self.dag, names)
 
     def _before(self, node: int) -> list[int]:
         """Return the tasks that a task waits for directly, looking through joins."""

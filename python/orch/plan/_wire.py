@@ -7,16 +7,16 @@ first one slot a node, then one for every constant, default, input and context; 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 import attrs
 
-from orch.definition import Parameter, Signature, Task, Workflow
+from orch.definition import Border, Parameter, Signature, Task, Workflow
 from orch.definition._group import folded
 from orch.errors import DefinitionError, MissingDependencyError, close_matches
 from orch.plan._call import Shape
-from orch.plan._draft import Draft
+from orch.plan._draft import NONE, Draft, Scope
 from orch.plan._names import Binding, Names
 
 __all__ = ("Input", "Wiring", "wire")
@@ -58,9 +58,9 @@ class Wiring:
         self.constants.append(value)
         return len(self.slots) + len(self.constants) - 1
 
-    def input(self, parameter: Parameter) -> int:
+    def input(self, parameter: Parameter, name: str) -> int:
         """Give a parameter that nothing in the workflow fills a slot that a run fills, or the default."""
-        known = self.inputs.setdefault(parameter.name, Input())
+        known = self.inputs.setdefault(name, Input())
         known.required |= parameter.required
         known.slots.append(self.constant(None if parameter.required else parameter.default))
         return known.slots[-1]
@@ -80,7 +80,7 @@ class _Before:
 def wire(draft: Draft) -> Wiring:
     """Resolve every name of the draft; problems are collected in the result, never raised here."""
     nodes = len(draft.tasks)
-    walk = _Walk(draft, Wiring([()] * nodes, [None] * nodes), Names(draft))
+    walk = _Walk(draft, Wiring([()] * nodes, [None] * nodes), Names(draft), _bordered(draft))
     for node, task in enumerate(draft.tasks):
         walk.enter(node)
         scope = draft.scope_of[node]
@@ -93,6 +93,14 @@ def wire(draft: Draft) -> Wiring:
     return walk.wiring
 
 
+def _bordered(draft: Draft) -> list[int]:
+    inner = list[int]()
+    for scope, row in enumerate(draft.scopes):
+        crossed = row.border is not None and (row.border.values or row.border.takes)
+        inner.append(scope if crossed else inner[row.parent] if scope else NONE)
+    return inner if any(scope != NONE for scope in inner) else []  # as it mostly is
+
+
 @attrs.define(eq=False)
 class _Walk:
     """Visits the nodes in order with the right names visible; some of its fields are about the task just visited."""
@@ -100,6 +108,7 @@ class _Walk:
     draft: Draft
     wiring: Wiring
     names: Names
+    bordered: list[int]  # by scope, the innermost one, itself or around it, whose border inputs cross; may be empty
     before: list[_Before] = attrs.field(factory=list[_Before])  # by scope, what its next step has before it
     node: int = attrs.field(init=False)
     task: Task[..., Any] = attrs.field(init=False)
@@ -177,18 +186,43 @@ class _Walk:
             return wiring.constant(None)
         if name in self.task.bound:
             return wiring.constant(self.task.bound[name])
+        passed = 0  # the end of the last group whose border the name has crossed: names inside of it do not count
+        for row, border in self._borders():
+            if name in border.values or name in border.takes:
+                slot = self._filled(parameter, name, range(passed, row.end + 1), row.start)
+                if slot >= 0 or name in border.values:
+                    return slot if slot >= 0 else wiring.constant(border.values[name])
+                name, passed = border.takes[name], row.end + 1
+        slot = self._filled(parameter, name, range(passed, NONE) if passed else None)
+        return wiring.input(parameter, name) if slot < 0 else slot
+
+    def _borders(self) -> Iterator[tuple[Scope, Border]]:
+        """Yield the groups around the task whose borders its inputs cross, the innermost first."""
+        scopes = self.draft.scopes
+        scope = self.bordered[self.draft.scope_of[self.node]] if self.bordered else NONE
+        while scope != NONE:
+            row = scopes[scope]
+            yield row, cast("Border", row.border)
+            scope = self.bordered[row.parent] if scope else NONE
+
+    def _filled(self, parameter: Parameter, name: str, ends: range | None, start: int = 0) -> int:
+        """Return the slot with which a step fills a parameter, called `name` where it is, or -1.
+
+        Names are looked up in scopes with an end in `ends`, and a value is piped that comes from a node behind `start`.
+        """
         if not self.mapped:
-            found = [self.deps[name]] if name in self.deps else self.names.find(folded(name), self.node)
+            dep = self.deps.get(parameter.name)
+            found = [dep] if dep else self.names.find(folded(name), self.node, ends)
             if len(found) > 1:
                 self._ambiguous(name, found)
             if found:
-                return self._read(name, found[0])
+                return self._read(parameter.name, found[0])
         before = self.handed
-        takes = before.slot >= 0 and parameter.required and parameter.positional
+        takes = before.slot >= 0 and before.source >= start and parameter.required and parameter.positional
         if takes and (before.taker is None or before.taker.setdefault("input", name) == name):
             self.handed = _Before()
-            return self._read(name, Binding(0, 0, before.source, before.slot))
-        return wiring.input(parameter)
+            return self._read(parameter.name, Binding(0, 0, before.source, before.slot))
+        return -1
 
     def _read(self, name: str, binding: Binding) -> int:
         self.needs.append(binding.node)
