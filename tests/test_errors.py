@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from orch import errors
 from orch.errors import (
     CircuitOpenError,
+    CodecError,
     CompensationError,
     CycleError,
     DefinitionError,
@@ -46,6 +47,8 @@ EXAMPLES: dict[str, OrchError] = {
     "half open": CircuitOpenError(None, 0.0),
     "compensation": CompensationError("2 compensations failed", [ValueError(1), KeyError("k")]),
     "output": OutputError("split", ("a", "b"), "3 values"),
+    "codec": CodecError("$.items[3].price", "expected float, found str", "data"),
+    "codec without a part": CodecError("$", "expected float, found str"),
     "foreign": ForeignCancellationError("cancelled by itself"),
     "unsupported": UnsupportedError("no coroutine functions here"),
     "internal": InternalError("cannot happen"),
@@ -78,6 +81,7 @@ def test_errors_are_what_else_they_are() -> None:
     assert issubclass(WorkflowError, ExceptionGroup)
     assert issubclass(CompensationError, ExceptionGroup)
     assert issubclass(TaskTimeoutError, TimeoutError)
+    assert issubclass(CodecError, ValueError)
     for kind in (CycleError, DuplicateNameError, MissingDependencyError, InputError):
         assert issubclass(kind, DefinitionError)
 
@@ -126,6 +130,7 @@ def test_names_cannot_forge_lines() -> None:
         OutputError(name, [name], "nothing"),
         TaskTimeoutError(name, 1),
         CircuitOpenError(name, 1),
+        CodecError(name, "wrong"),
     ):
         assert str(error).isprintable()
 

@@ -9,6 +9,7 @@ from orch.context import Context
 from orch.definition import Graph, Parallel, Sequence, Task, TaskRegistry, Workflow, task
 from orch.errors import (
     CircuitOpenError,
+    CodecError,
     CompensationError,
     CycleError,
     DefinitionError,
@@ -26,6 +27,7 @@ __all__ = (
     "AsyncRunner",
     "CircuitBreaker",
     "CircuitOpenError",
+    "CodecError",
     "CompensationError",
     "Context",
     "CycleError",

@@ -18,6 +18,7 @@ from orch.errors import close_matches, did_you_mean, expect
 __all__ = ("Context",)
 
 T = TypeVar("T")
+D = TypeVar("D")
 
 _LEVELS = ("debug", "info", "warning", "error", "critical")
 _OUTSIDE = {"run_id": None, "attempt": 0, "_task": None, "_sink": None, "_trace": tuple, "_completed": tuple}
@@ -41,7 +42,7 @@ class Context(Generic[T]):
     metadata: dict[str, Any]
     """Notes about the run that are not part of its data: a copy of those given, shared by all steps."""
     run_id: str | None
-    """The run this view belongs to; None outside of a run."""
+    """The run this view belongs to, or was written in; None outside of a run."""
     attempt: int
     """Which call of the step this is, from 1; 0 outside of a step."""
     _task: Callable[[], str] | None
@@ -84,6 +85,42 @@ class Context(Generic[T]):
             self._sink(level, str(message))
         else:
             logging.getLogger("orch").log(logging.getLevelNamesMapping()[level.upper()], "%s", message)
+
+    def to_json(self) -> str:
+        """Write data, metadata and what is known of the run as JSON; CodecError unless it would be read as it is.
+
+        Data may be of dataclasses, attrs classes, pydantic models, enums, and what Python has: containers, dates with
+        their zones, numbers, bytes, paths. Events become plain data, without the values of the steps.
+        """
+        from orch._codec import write  # noqa: PLC0415 (loaded by who needs it)
+
+        parts = {"run_id": self.run_id, "data": self.data, "metadata": self.metadata}
+        return write({**parts, "completed_steps": list(self.completed_steps), "trace": list(self.trace)})
+
+    @classmethod
+    @overload
+    def from_json(cls, text: str, data_type: type[D]) -> Context[D]: ...
+    @classmethod
+    @overload
+    def from_json(cls, text: str, data_type: Any = None) -> Context[Any]: ...
+    @classmethod
+    def from_json(cls, text: str, data_type: Any = None) -> Context[Any]:
+        """Read what `to_json` wrote; CodecError, which is a ValueError, says what is wrong with which part of it.
+
+        `data_type` is the class of the data, or an annotation like `dict[str, Order]`: the text names no class that the
+        caller does not name. Without it there are no instances of classes in the data.
+
+        >>> Context.from_json(Context({"due": {3, 4}}).to_json()).due
+        {3, 4}
+        """
+        from orch._codec import read  # noqa: PLC0415 (as above)
+
+        expect("text", text, str)
+        parts = read(text, data_type)
+        context: Context[Any] = cls(parts["data"], metadata=parts["metadata"])
+        trace, completed = tuple(parts["trace"]), tuple(parts["completed_steps"])
+        vars(context).update(run_id=parts["run_id"], _trace=lambda: trace, _completed=lambda: completed)
+        return context
 
     def __getattr__(self, name: str) -> Any:
         # Protocols probe for dunders, and what is being rebuilt has no fields yet: neither is to be asked of the data.

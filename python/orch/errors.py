@@ -11,6 +11,7 @@
     ├── CircuitOpenError                    a circuit breaker let no call through; .breaker, .retry_after
     ├── CompensationError (ExceptionGroup)  what went wrong while a failed group was compensated
     ├── OutputError (ValueError)            a task did not return what its outputs promise
+    ├── CodecError (ValueError)             a value cannot be written, or what is read is not what it should be; .path
     ├── ForeignCancellationError            a step raised a cancellation that nobody had asked for
     ├── UnsupportedError (RuntimeError)     a runner cannot do this, said before anything runs
     └── InternalError                       a mistake of orch's, never of yours
@@ -30,6 +31,7 @@ from attrs import define, field
 
 __all__ = (
     "CircuitOpenError",
+    "CodecError",
     "CompensationError",
     "CycleError",
     "DefinitionError",
@@ -233,6 +235,24 @@ class OutputError(OrchError, ValueError):
     def __str__(self) -> str:
         expected = f"expected {len(self.outputs)} outputs ({_listed(self.outputs)})"
         return f"task {self.task!r}: {expected}, got {self.found}: return a tuple with one value for each output"
+
+
+@define(eq=False, slots=False)
+class CodecError(OrchError, ValueError):
+    """A value cannot be written so that it comes back as it is, or what is read is not what it should be.
+
+    >>> print(CodecError("$.items[3].price", "expected float, found str", "data"))
+    data at $.items[3].price: expected float, found str
+    """
+
+    path: str
+    """The way to it from `$`, which is the whole."""
+    problem: str
+    part: str = ""
+    """What it is a part of: the data of a context, its metadata, …"""
+
+    def __str__(self) -> str:
+        return f"{self.part} at {inert(self.path)}: {self.problem}".removeprefix(" at ")
 
 
 class ForeignCancellationError(OrchError):
