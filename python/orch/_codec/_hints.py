@@ -73,7 +73,7 @@ def _name(hint: Any) -> str:
         return f"{hint.__qualname__} with the keys {', '.join(map(repr, hints_of(hint)))}"
     if _is_free(_class_of(hint)):
         return "plain data"
-    return hint.__qualname__ if type(hint) is type else repr(hint)[:_SHOWN]
+    return hint.__qualname__ if isinstance(hint, type) else repr(hint)[:_SHOWN]
 
 
 def candidates(hints: Hints, name: str) -> list[type]:

@@ -24,8 +24,11 @@ def shape_of_model(cls: Any) -> Shape | None:
 def _take(fields: Mapping[str, Field], model: Any) -> dict[str, Any]:
     if model.__pydantic_private__:
         raise ValueError("private attributes of a model cannot be written: make them fields")
-    own = vars(model)
-    values = {name: own[name] for name in fields if name in own} | (model.__pydantic_extra__ or {})
+    own, more = vars(model), model.__pydantic_extra__ or {}
+    for name in more:
+        if name.startswith("!"):
+            raise ValueError(f'the extra field {name!r} cannot be written: its name must not begin with "!"')
+    values = {name: own[name] for name in fields if name in own} | more
     unset = sorted(values.keys() - model.model_fields_set)
     return values | ({UNSET: unset} if unset else {})
 

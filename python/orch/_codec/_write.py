@@ -69,9 +69,6 @@ class Writer:
             fields = shape.take(value)
         except (AttributeError, KeyError, ValueError) as error:
             raise fail(self.part, at, f"this {inert(kind.__qualname__)} cannot be written: {error}") from error
-        for name in fields.keys() - shape.fields.keys():
-            if name.startswith("!") or not is_text(name):
-                raise fail(self.part, (at, name), 'a field of this name cannot be written: let it not begin with "!"')
         return {name: self.write(each, (at, name), depth) for name, each in fields.items()}
 
     def _named(self, kind: type, inner: Any) -> dict[str, Any]:
