@@ -35,6 +35,7 @@ CHANGES: list[Callable[[Graph], Any]] = [
     lambda graph: graph.as_task(inputs={"page": "url"}),
     lambda graph: graph.as_task(outputs={"load": "count"}),
     lambda graph: graph.as_task(outputs={"load": "number"}),
+    lambda graph: Graph(*graph.steps, **{**graph.options, "strict_types": True}),
 ]
 
 

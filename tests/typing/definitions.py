@@ -218,3 +218,7 @@ assert_type(plain.inputs, tuple[str, ...])
 graph.as_task(1)  # type: ignore[arg-type]
 graph.as_task(inputs=["a"])  # type: ignore[arg-type]
 graph.select(1)  # type: ignore[arg-type]
+assert_type(Graph(plain, strict_types=True).strict_types, bool)
+Graph(strict_types=1)  # type: ignore[arg-type]
+Sequence(strict_types=True)  # type: ignore[call-arg]
+registry.graph(strict_types=True)

@@ -54,9 +54,19 @@ class Group(Workflow):
         breaker: CircuitBreaker | None = None,
         limit: int | None = None,
     ) -> None:
+        self._begin(steps, name, on_failure, timeout, breaker, limit)
+
+    def _begin(
+        self,
+        steps: tuple[Any, ...],
+        name: str | None,
+        on_failure: FailureStrategy | Strategy | str,
+        *options: Any,
+        **more: Any,
+    ) -> None:
         strategy = FailureStrategy.coerce(on_failure)
         name = self.kind if name is None else name
-        self.__attrs_init__(name, self._workflows(steps), strategy, timeout, breaker, limit)
+        self.__attrs_init__(name, self._workflows(steps), strategy, *options, **more)
         if problems := self._problems():
             raise combine(problems)
 
@@ -162,6 +172,7 @@ class Parallel(Group):
     kind = "parallel"
 
 
+@frozen(init=False, eq=False, repr=False)
 class Graph(Group):
     """Tasks wired by names: a parameter named like another task's output is an edge, `deps` adds one.
 
@@ -174,8 +185,22 @@ class Graph(Group):
     ('extract', 'load')
     """
 
-    __slots__ = ()
     kind = "graph"
+
+    strict_types: bool = field(default=False, validator=lambda _, at, value: expect(at.name, value, bool))
+    """Whether the plan is refused if an annotation of a step contradicts what another step says it returns."""
+
+    def __init__(
+        self,
+        *steps: Step | Iterable[Step],
+        name: str | None = None,
+        on_failure: FailureStrategy | Strategy | str = FailureStrategy.ABORT,
+        timeout: Seconds | None = None,
+        breaker: CircuitBreaker | None = None,
+        limit: int | None = None,
+        strict_types: bool = False,
+    ) -> None:
+        self._begin(steps, name, on_failure, timeout, breaker, limit, strict_types=strict_types)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -183,6 +208,15 @@ class Graph(Group):
         if self.border and self.border.gives is not None:
             return tuple(self.border.gives.values())
         return tuple(name for step in self.steps for name in _outputs(step))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What is to be given to make a graph like it of other steps."""
+        return {**super().options, "strict_types": self.strict_types}
+
+    def _parts(self) -> tuple[list[Any], tuple[Workflow, ...]]:
+        parts, steps = super()._parts()
+        return [*parts, self.strict_types], steps
 
     def _problems(self) -> list[DuplicateNameError]:
         names: dict[str, int] = {}

@@ -35,6 +35,7 @@ class GraphOptions(TypedDict, total=False):
     timeout: Seconds | None
     breaker: CircuitBreaker | None
     limit: int | None
+    strict_types: bool
 
 
 class TaskRegistry:

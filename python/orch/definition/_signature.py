@@ -20,7 +20,7 @@ from typing import Annotated, Any, ForwardRef, Literal, NamedTuple, Optional, Un
 
 from orch.context import Context
 
-__all__ = ("EMPTY", "OPAQUE", "Parameter", "Signature", "home_of", "signature_of")
+__all__ = ("EMPTY", "OPAQUE", "Parameter", "Signature", "annotations_of", "home_of", "signature_of")
 
 EMPTY = inspect.Parameter.empty
 
@@ -34,12 +34,12 @@ _DEPTH = 16  # of callables within callables
 _STEPS = 500  # to the bottom of an annotation: an alias may be recursive
 
 _inspected: Callable[..., inspect.Signature] = inspect.signature
-_annotations: Callable[[FunctionType], _Named] = operator.attrgetter("__annotations__")
+annotations_of: Callable[[FunctionType], _Named] = operator.attrgetter("__annotations__")
 if sys.version_info >= (3, 14):  # they are evaluated late there, and what cannot be must not stop us
     from annotationlib import Format, get_annotations
 
     _inspected = functools.partial(inspect.signature, annotation_format=Format.FORWARDREF)
-    _annotations = functools.partial(get_annotations, format=Format.FORWARDREF)
+    annotations_of = functools.partial(get_annotations, format=Format.FORWARDREF)
 
 
 class Parameter(NamedTuple):
@@ -95,7 +95,7 @@ def _from_code(fn: FunctionType) -> tuple[Parameter, ...]:
     if values:
         defaults = dict(zip(code.co_varnames[code.co_argcount - len(values) :], values, strict=False)) | defaults
     kinds = _kinds(code.co_posonlyargcount, code.co_argcount, code.co_kwonlyargcount, code.co_flags & _VARIADIC)
-    return _parameters(code.co_varnames, kinds, defaults, _annotations(fn), fn)
+    return _parameters(code.co_varnames, kinds, defaults, annotations_of(fn), fn)
 
 
 @functools.cache

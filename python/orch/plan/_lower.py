@@ -17,6 +17,7 @@ from orch.plan._call import callable_of
 from orch.plan._draft import Draft, number
 from orch.plan._plan import COLLECT, IN_PLACE, RULES, Plan
 from orch.plan._rules import Rules, guarded, rules_of
+from orch.plan._types import mismatches
 from orch.plan._wire import Wiring, wire
 
 __all__ = ("compile",)
@@ -58,6 +59,7 @@ def _lower(workflow: Workflow) -> Plan:
     draft = number(workflow)
     wiring = wire(draft)
     rules = rules_of(draft, wiring)
+    wiring.problems += mismatches(draft, wiring)
     dag = _dag(draft, wiring)
     lanes = [_lane(task) for task in draft.tasks]
     threaded = _THREAD in lanes or any(map(_undone_in_thread, rules.values()))
