@@ -173,6 +173,15 @@ assert_type(Context(Order()).data.total, int)
 assert_type(Context({"a": 1}, metadata={"k": 1}).metadata, dict[str, Any])
 charge(Context("text"), 1)  # type: ignore[arg-type]
 
+
+def restored(text: str) -> None:
+    assert_type(Context.from_json(text), Context[Any])
+    assert_type(Context.from_json(text, Order), Context[Order])
+    assert_type(Context.from_json(text, Order).to_json(), str)
+    charge(Context.from_json(text, Order), 1)
+    Context.from_json(b"{}")  # type: ignore[call-overload]
+
+
 # -- registries --------------------------------------------------------------------------------------------------------
 
 registry = orch.TaskRegistry()
