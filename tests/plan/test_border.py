@@ -1,12 +1,15 @@
 """Borders of groups: steps that call their inputs and outputs something else, values for whole groups, and parts."""
 
+import pickle
 from collections.abc import Mapping
 from typing import Any
 
+import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import orch
 from orch import CycleError, DefinitionError, Graph, Parallel, Sequence, State, Task, Workflow
 from orch.definition import Group
 from orch.errors import DuplicateNameError, InputError
@@ -229,6 +232,29 @@ def test_steps_of_steps_of_steps() -> None:
     for k in range(100):
         graph = Graph(graph.as_task(inputs={f"x{k}": graph.inputs[0]}, outputs={graph.outputs[0]: f"y{k}"}))
     assert value(graph, x99=1) == {"y99": [1]}
+
+
+def test_names_that_two_steps_before_give_are_ambiguous() -> None:
+    step = PREPARE.as_task("a", outputs={"clean": "text"})
+
+    with pytest.raises(DefinitionError, match="'text' is ambiguous, it could mean 'a/clean' or 'b/clean'"):
+        compile(Sequence(step, step.as_task("b"), asking("use", ["*", "text"])))
+
+
+async def test_check_9_a_step_is_used_by_many_runs_at_once() -> None:
+    step = PREPARE.as_task("step", inputs={"page": "raw"}, outputs={"clean": "text"})
+    graph = Graph(step, asking("use", ["text"]), name="g")
+    before, found = pickle.dumps(PREPARE), dict[int, Any]()
+
+    async def once(k: int) -> None:
+        found[k] = (await orch.run(graph, page=k)).value["text"]
+
+    async with anyio.create_task_group() as group:
+        for k in range(20):
+            group.start_soon(once, k)
+
+    assert found == {k: f"{k}-clean" for k in range(20)}
+    assert pickle.dumps(PREPARE) == before
 
 
 # -- values for a group ------------------------------------------------------------------------------------------------

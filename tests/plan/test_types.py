@@ -1,6 +1,7 @@
 """`Graph(…, strict_types=True)`: annotations that contradict each other are found with the plan, and only they."""
 
 import abc
+import asyncio
 import collections.abc as c
 import datetime as dt
 import decimal
@@ -291,6 +292,26 @@ def test_what_a_call_gives_in_other_ways() -> None:
     assert problems(Task(later, name="text"), length) == problems(Task(coroutine, name="text"), length) == []
     assert len(problems(Task(later, name="number"), lines)) == 1
     assert problems(Task(int, 1, name="number"), Task(lambda number: number)) == []
+
+    def someday() -> Awaitable: ...  # type: ignore[type-arg, empty-body]
+
+    def future() -> asyncio.Future[int]: ...  # type: ignore[empty-body]
+
+    assert problems(Task(someday, name="text"), length) == problems(Task(future, name="text"), length) == []
+
+
+def test_what_is_wrapped_is_not_judged_by_what_it_was() -> None:
+    def turned(fn: Any) -> Any:
+        @functools.wraps(fn)
+        def wrapper(*args: Any) -> Any:
+            return str(fn(*map(int, args)))
+
+        return wrapper
+
+    assert problems(Task(turned(number), name="text"), length) == []
+    assert problems(number, Task(turned(lines), name="n")) == []
+    assert len(problems(Task(functools.cache(number), name="text"), length)) == 1
+    assert len(problems(Task(functools.partial(Task(number)), name="text"), length)) == 1
 
 
 def test_only_edges_within_the_graph_are_looked_at() -> None:

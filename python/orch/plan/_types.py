@@ -5,11 +5,10 @@ may be anything (`Any`, type variables, protocols) fits, as do unions with one t
 compared, not what is in it. A class fits its bases and those that inherit from it: a step may give more than it says.
 """
 
-import collections.abc
 import functools
 import inspect
 import typing
-from collections.abc import Iterator
+from collections.abc import Awaitable, Coroutine, Iterator
 from contextlib import suppress
 from itertools import product
 from types import FunctionType, NoneType, SimpleNamespace, UnionType
@@ -104,22 +103,20 @@ def _given(draft: Draft, slot: int, pick: int) -> Any:
 
 
 def _returned(task: Task[..., Any]) -> Any:
-    fn: Any = task.fn
-    while isinstance(fn, functools.partial) or hasattr(fn, "__wrapped__"):
-        fn = fn.func if isinstance(fn, functools.partial) else fn.__wrapped__
+    fn = _bare(task.fn)
     if isinstance(fn, type):
         return Any if isinstance(fn.__new__, FunctionType) else fn  # which may make anything
-    home = home_of(fn)
+    home, hint = home_of(fn), _hint(fn, "return")
     flags = home.__code__.co_flags if home else 0
-    hint = Any if flags & _GENERATOR else _hint(fn, "return")
-    if not flags & inspect.CO_COROUTINE and get_origin(hint) in (collections.abc.Awaitable, collections.abc.Coroutine):
-        return get_args(hint)[-1]  # it is awaited
-    return hint
+    origin = get_origin(hint) or hint
+    if flags & inspect.CO_COROUTINE or not isinstance(origin, type) or not issubclass(origin, Awaitable):
+        return Any if flags & _GENERATOR else hint
+    return get_args(hint)[-1] if origin in (Awaitable, Coroutine) and get_args(hint) else Any  # it is awaited
 
 
 def _hint(fn: Any, name: str) -> Any:
     """Evaluate one annotation where the function would; Any for what is not there, or cannot be evaluated."""
-    home = home_of(fn)
+    home = home_of(_bare(fn))
     if home is None:
         return Any
     hint = annotations_of(home).get(name, Any)
@@ -129,3 +126,17 @@ def _hint(fn: Any, name: str) -> Any:
         holder = SimpleNamespace(__annotations__={name: hint})
         return typing.get_type_hints(holder, home.__globals__)[name]
     return Any
+
+
+def _bare(fn: Any) -> Any:
+    """Return what is called in the end, or None behind a wrapper, which may do anything with what goes in and out."""
+    while fn is not None:
+        if isinstance(fn, functools.partial):
+            fn = fn.func
+        elif isinstance(fn, Task):
+            fn = fn.fn
+        elif hasattr(fn, "__wrapped__"):
+            fn = fn.__wrapped__ if hasattr(fn, "cache_info") else None  # a functools.cache changes nothing
+        else:
+            break
+    return fn
