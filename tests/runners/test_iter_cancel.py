@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import anyio
 import anyio.lowlevel
@@ -591,3 +592,28 @@ async def test_a_subscriber_may_cancel() -> None:
         await run.wait()
     assert run.result.state is State.CANCELLED
     assert stand.starts == stand.ends
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_an_event_loop_that_ends_while_a_thread_asks(backend: str) -> None:
+    """The run was active when it was asked first, and is over with its loop; if it is not, the error is not hidden."""
+
+    async def main() -> GraphRun:
+        async with AsyncRunner().iter(one) as run:
+            await run.wait()
+        return run
+
+    run, said = anyio.run(main, backend=backend), list[bool | str]()
+    for is_active in ([True, False], [True, True]):
+        run._run.schedule = mock.Mock(is_active=mock.Mock(side_effect=is_active))
+
+        def work() -> None:
+            try:
+                said.append(run.cancel())
+            except anyio.RunFinishedError:
+                said.append("gone")
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert said == [False, "gone"]

@@ -122,7 +122,15 @@ class GraphRun:
         node = None if step is None else self._node(step)
         if get_ident() == self._thread:
             return self._cancel(node)
-        return self._run.schedule.is_active() and from_thread.run_sync(self._cancel, node, token=self._token)
+        return self._run.schedule.is_active() and self._cancel_from_afar(node)
+
+    def _cancel_from_afar(self, node: int | None) -> bool:
+        try:
+            return from_thread.run_sync(self._cancel, node, token=self._token)
+        except RuntimeError:  # the event loop has ended in this very moment, and the run before it
+            if self._run.schedule.is_active():
+                raise
+            return False
 
     def _node(self, step: str) -> int:
         plan = self._run.plan
