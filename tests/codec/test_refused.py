@@ -276,7 +276,7 @@ class Named(Protocol):
 
 @dataclasses.dataclass
 class Fields:
-    """One of them is annotated with what is not there, so nothing that is annotated as text means anything."""
+    """One of them is annotated with what is not there, and says nothing."""
 
     item: Item | None = None
     pair: tuple[int, str] | None = None
@@ -337,9 +337,19 @@ def test_annotations_allow_what_is_usual() -> None:
 
 
 def test_annotations_that_name_what_is_not_there_say_nothing() -> None:
-    value = Fields(number=1, text="x", pair=(1, "a"))
+    value = Fields(number=1, text="x", pair=(1, "a"), settings={"a": Color.RED}, nothing=5)
     assert Context.from_json(Context(value).to_json(), Fields).data == value
-    assert refusal(Fields(settings={"a": Color.RED})).path == "$.settings.a"
+    assert refusal(Fields(nothing=Color.RED)).path == "$.nothing"
+
+
+def test_a_class_within_a_function_may_name_itself() -> None:
+    @dataclasses.dataclass
+    class Node:
+        next: "Node | None" = None
+        other: "Elsewhere" = 1  # type: ignore[name-defined]  # noqa: F821
+
+    value = Node(Node(), {2})
+    assert Context.from_json(Context(value).to_json(), Node).data == value
 
 
 # -- text --------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from contextlib import suppress
 from enum import Enum
 from functools import cached_property, lru_cache, partial
 from typing import Any, TypeGuard, get_type_hints
@@ -49,11 +50,21 @@ def _shape_of(cls: Any) -> Shape | None:
 
 @lru_cache(1024)
 def hints_of(cls: Any) -> Mapping[str, Any]:
-    """Read the annotations of a class; none if they name what is not there at run time."""
+    """Read the annotations of a class, without those that name what is not there at run time."""
     try:
         return get_type_hints(cls)
     except Exception:  # noqa: BLE001 (whatever evaluating what users wrote leads to)
-        return {}
+        return _one_by_one(cls)
+
+
+def _one_by_one(cls: Any) -> Mapping[str, Any]:
+    found, names = dict[str, Any](), {cls.__name__: cls}  # a class within a function is in no module
+    for base in reversed(cls.__mro__):
+        for name, hint in vars(base).get("__annotations__", {}).items():
+            alone = type("", (), {"__annotations__": {name: hint}, "__module__": base.__module__})
+            with suppress(Exception):
+                found |= get_type_hints(alone, localns=names)
+    return found
 
 
 def _hint(hints: Mapping[str, Any], field: Any) -> Any:

@@ -19,7 +19,6 @@ class UNKNOWN:
 
 
 _WRAPPERS = (Annotated, ClassVar, Final, Required, NotRequired, getattr(typing, "ReadOnly", Required))
-_ALIAS: Any = getattr(typing, "TypeAliasType", ())
 _TOWER: dict[Any, tuple[type, ...]] = {float: (int, bool), complex: (int, bool, float)}  # what may stand for what
 _STEPS = 1_000  # an alias may be its own alternative
 _SHOWN = 80
@@ -58,7 +57,7 @@ def _opened(hint: Any) -> Sequence[Any] | None:
         return hint.__constraints__ or (hint.__bound__ or Any,)
     if isinstance(hint, typing.NewType):
         return (hint.__supertype__,)
-    if isinstance(hint, _ALIAS) or isinstance(origin, _ALIAS):
+    if type(origin or hint).__name__ == "TypeAliasType":  # of typing, from Python 3.12 on, or of typing_extensions
         return ((origin or hint).__value__,)
     return (NoneType,) if hint is None else None
 
