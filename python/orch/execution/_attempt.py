@@ -49,9 +49,10 @@ async def attempt(run: Run, step: int, lane: Lane) -> Any:
         enter(run, rules.guards)
     if rules.undo is not None:
         trail.arguments = arguments(run, step)
-    body = _Plain(run, step, rules, trail, lane) if rules.plain else partial(_admitted, run, step, rules, trail, lane)
+    plain = _Plain(run, step, rules, trail, lane) if rules.plain else None
+    body = plain or partial(_admitted, run, step, rules, trail, lane)
     try:
-        value = await limited(rules.limiter, body)
+        value = await limited(rules.limiter, body, plain.job if plain is not None else None)
     finally:
         trail.end = next(run.ends)
     if rules.undo is not None:
@@ -117,14 +118,13 @@ def arguments(run: Run, step: int) -> list[Any]:
 # -- policies, one by one ----------------------------------------------------------------------------------------------
 
 
-async def limited(limiter: Limiter | None, body: Body) -> Any:
+async def limited(limiter: Limiter | None, body: Body, job: Job | None = None) -> Any:
     """Await the body while holding the limiter, which is taken without waiting if that can be done.
 
-    What a body in a thread has not let go when it is given up, the limiter gets back when the thread ends.
+    What the job of a body has not let go when it is given up, the limiter gets back when its thread ends.
     """
     if limiter is None:
         return await body()
-    job = body.job if isinstance(body, _Plain) else None
     release = await _acquire(limiter, job)
     try:
         return await body()
@@ -132,7 +132,7 @@ async def limited(limiter: Limiter | None, body: Body) -> Any:
         if job is None or not job.is_lasting or isinstance(limiter, Lock):  # which only its owner may release
             release()
         else:
-            job.on_end = release
+            job.on_end.append(release)
 
 
 async def _acquire(limiter: Any, job: Job | None) -> Callable[[], object]:
@@ -240,6 +240,7 @@ class _Plain:
         except run.cancelled_class:
             if self.job.is_lasting:
                 self.job.is_dropped = True
+                self.job.on_end.append(run.held(step))
                 run.abandoned.append(step)
             raise
         finally:

@@ -105,7 +105,7 @@ class Desk:
         """
         run = self._run
         with CancelScope(shield=True):
-            while run.schedule.is_active() or self._outlasting() or self.leaving():
+            while not run.broken and (run.schedule.is_active() or self._outlasting() or self.leaving()):
                 self._alarm = self._timers[0][0] if self._timers else _FOREVER
                 with move_on_at(self._alarm):
                     await self._news.wait()

@@ -97,7 +97,8 @@ async def _conduct(run: Run) -> None:
         run.give_up(bare(failures))
     finally:
         run.react()  # a thread may have ended the run with a failure
-        run.ended = run.schedule.now()
+        with run.lock:
+            run.is_over, run.ended = True, run.schedule.now()
 
 
 async def _undone(run: Run, group: TaskGroup, settled: Signal) -> None:
@@ -138,7 +139,6 @@ def _start(run: Run, group: TaskGroup, lane_of: Callable[..., Any], *args: Begun
 
 async def _spare(run: Run, lane: Lane) -> None:
     run.starting -= 1
-    await run.room()
     run.schedule.breathe()  # a new task: the event loop had its turn
     if is_cancelled():
         run.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from functools import partial
 
@@ -9,9 +10,11 @@ from orch.definition import Group
 from orch.errors import CircuitOpenError
 from orch.event import State
 from orch.execution._run import Run
-from orch.policies import Permit
+from orch.policies import Change, CircuitBreaker, Permit
 
 __all__ = ("enter", "leave")
+
+_logger = logging.getLogger("orch")
 
 
 def enter(run: Run, scopes: Iterable[int]) -> None:
@@ -48,11 +51,17 @@ def leave(run: Run, scope: int, worst: State) -> None:
     group, permit = run.plan.draft.scopes[scope].group, run.guards.get(scope)
     if not isinstance(group, Group) or group.breaker is None or not isinstance(permit, Permit):
         return
-    error = run.blame(scope)
-    if worst is State.SUCCEEDED:
-        change = group.breaker.succeeded(permit)
-    elif worst is State.FAILED and error is not None:
-        change = group.breaker.failed(permit, error, run.clock())
+    try:
+        change = _told(group.breaker, permit, worst, run.blame(scope), run.clock())
+    except Exception:  # it may be of a class of the user's
+        _logger.exception("the breaker of group %r failed; what became of the group it does not know", group.name)
     else:
-        change = group.breaker.abandoned(permit)
-    run.circuit(run.plan.draft.scope_path(scope), group.breaker.name, change)
+        run.circuit(run.plan.draft.scope_path(scope), group.breaker.name, change)
+
+
+def _told(breaker: CircuitBreaker, permit: Permit, worst: State, error: Exception | None, now: float) -> Change | None:
+    if worst is State.SUCCEEDED:
+        return breaker.succeeded(permit)
+    if worst is State.FAILED and error is not None:
+        return breaker.failed(permit, error, now)
+    return breaker.abandoned(permit)

@@ -45,7 +45,7 @@ class Job:
         self._withdrawn = self.is_begun = False
         self.is_dropped = False  # whether nobody wants what it will give
         self.on_begin = on_begin  # to be called on the loop when a thread has begun
-        self.on_end: Callable[[], object] = _nothing  # the same, when it has ended
+        self.on_end: list[Callable[[], object]] = []  # the same, when it has ended
         self.ended = Signal()
         self.value: Any = None
         self.error: BaseException | None = None
@@ -79,8 +79,9 @@ class Job:
         self.ended.set()
         if self.is_dropped and hasattr(type(self.value), "__await__"):
             getattr(self.value, "close", _nothing)()  # or Python would say that it was never awaited
-        with suppress(RuntimeError):  # of a limiter that only takes it back from the task that has it
-            self.on_end()
+        for call in self.on_end:
+            with suppress(RuntimeError):  # of a limiter that only takes it back from the task that has it
+                call()
 
     def result(self) -> Any:
         """Return what the call returned, or raise what it raised."""

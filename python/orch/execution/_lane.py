@@ -67,9 +67,14 @@ def _drive(body: Body, outcome: list[Any], context: Context, pending: Any) -> Ge
 async def work(run: Run, lane: Lane, begun: Begun | None = None) -> None:
     """Take steps until none is ready, after the one that has begun. A cancelled lane ends; the host passes that on."""
     try:
+        if begun is None:
+            await run.room()
         await _walk(run, lane, begun)
     except run.cancelled_class:
         run.check(lane)
+        raise
+    except Exception:
+        run.break_off()
         raise
     finally:
         run.leave()

@@ -17,6 +17,7 @@ class Record:
     """The books of one run."""
 
     schedule: Schedule
+    is_over = False  # whether the last event is on record
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -36,6 +37,8 @@ class Record:
     def note(self, kind: type[Event], path: str, *facts: Any) -> None:
         """Put an event that is no change of a step's state into the journal; from any thread."""
         with self.lock:  # the k-th note of the journal is the k-th here
+            if self.is_over:  # an abandoned thread may speak so late
+                return
             self.notes.append((kind, path, facts))
             self.schedule.note(0)
 

@@ -37,6 +37,8 @@ def next_try(rules: Rules, trail: Trail, error: Exception, rng: random.Random, n
     """
     retry, last = rules.retry, trail.failures[-1][0] if trail.failures else None
     delay = None if retry is None else retry.next_delay(trail.attempt, error, rng, now - trail.began)
+    if delay is not None and not delay >= 0:
+        raise ValueError(f"{retry!r}.next_delay: expected seconds or None, found {delay!r}")
     if isinstance(error, CircuitOpenError) and delay is None:
         if last is not None and error.__cause__ is None:
             error.__cause__ = underlying(last)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -31,7 +31,7 @@ from orch.execution._options import Options
 from orch.execution._record import Record
 from orch.execution._retry import Trail, next_try
 from orch.execution._wires import Wires
-from orch.plan import Plan
+from orch.plan import Plan, Rules
 from orch.policies import FailureStrategy, Permit, underlying
 
 __all__ = ("BREATHE", "IDLE", "LOOP", "REACT", "THREAD", "Lane", "Run")
@@ -72,6 +72,7 @@ class Run(Wires, Record):
     context: Context[Any] | None = None
     interruption: BaseException | None = None  # what ends the run and surfaces when it is settled
     ended = 0  # nanoseconds after the start
+    broken = False  # whether the engine itself has failed: nobody is waited for then
     watched = False  # whether there are subscribers
     cancelled = False  # on record; `left` is before that: the caller was cancelled, which a step may forestall
     left = False
@@ -154,7 +155,7 @@ class Run(Wires, Record):
         error, trail = unwrapped(error), self.trails.get(node)
         if trail is not None:
             rules = self.plan.rules[node]
-            again = next_try(rules, trail, error, self.options.rng, self.clock())
+            again = self._next_try(rules, trail, error)
             final = final or any(isinstance(self.guards.get(scope), CircuitOpenError) for scope in rules.guards)
             if not final and isinstance(again, float):
                 self._retry(node, trail, error, again)
@@ -168,6 +169,12 @@ class Run(Wires, Record):
                 self.schedule.fail(node)
             except ValueError:  # abandoned in this very moment
                 del self.errors[node]
+
+    def _next_try(self, rules: Rules, trail: Trail, error: Exception) -> float | Exception:
+        try:
+            return next_try(rules, trail, error, self.options.rng, self.clock())
+        except Exception as broken:  # noqa: BLE001 (a policy may be a class of the user's)
+            return broken
 
     def annotate(self, error: BaseException, node: int) -> None:
         """Note in an error which attempt of which task it is from."""
@@ -190,11 +197,25 @@ class Run(Wires, Record):
         if node not in self.outlasting and self.schedule.state(node) == State.RETRYING.code:
             self.schedule.requeue(node)
 
+    def held(self, node: int) -> Callable[[], object]:
+        """Keep the slots of a step that is given up while its body lasts, until what is returned is called."""
+        self.schedule.hold(node)
+        return partial(self._let_go, node)
+
+    def _let_go(self, node: int) -> None:
+        self.schedule.let_go(node)
+        self.notice()
+
     def interrupt(self, node: int, error: BaseException) -> None:
         """Let KeyboardInterrupt, SystemExit and their like end the whole run; they surface bare when it is settled."""
         self.record(node, error)
         self.give_up(error)
         self.schedule.cancel(node)
+
+    def break_off(self) -> None:
+        """The engine itself has failed, and some step may never end: nobody is to wait for it."""
+        self.broken = True
+        self.notice()
 
     def give_up(self, error: BaseException) -> None:
         """Cancel everything and let the error surface when the run is settled; the first one wins."""
@@ -213,14 +234,22 @@ class Run(Wires, Record):
     def expire(self, scope: int, timeout: float) -> None:
         """The time of a group is up: it fails, what runs in it is stopped, what has not started is skipped."""
         row, path = self.plan.draft.scopes[scope], self.plan.draft.scope_path(scope)
-        running = None if self.left else self.schedule.fail_scope(scope)
-        if running is not None:
+        if not self.left and not self._is_ending(row.start, row.end):
+            running = self.schedule.fail_scope(scope) or ()
             self.record(row.join, TaskTimeoutError(path or row.group.name, timeout))
             self._stop(running, "timed_out", path)
 
+    def _is_ending(self, start: int, end: int) -> bool:
+        """Say whether all that is left of some steps is being stopped already, or nothing is."""
+        tasks = (node for node in range(start, end) if node not in self.plan.draft.joins)
+        return all(node in self.reasons or self._is_settled(node) for node in tasks)
+
+    def _is_settled(self, node: int) -> bool:
+        return State.from_code(self.schedule.state(node)).is_final
+
     def cancel_step(self, node: int) -> bool:
         """Stop one step, or never start it; False if it has ended or is being stopped. On the loop; `react` to it."""
-        if node in self.reasons or State.from_code(self.schedule.state(node)).is_final:
+        if node in self.reasons or self._is_settled(node):
             return False
         self._stop([node], "requested", None)
         return True

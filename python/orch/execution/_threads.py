@@ -58,6 +58,7 @@ class Threads:
         self.stopping: set[int] = set()  # steps in threads that somebody wants to end
         self._token = current_token()
         self._closed = False
+        self._lasting: dict[int, Callable[[], object]] = {}  # what to do when the body of an abandoned step ends
         self._jobs: deque[Job] = deque()
         self._lock = threading.Lock()
         self._told: SimpleQueue[bool] = SimpleQueue()
@@ -93,6 +94,7 @@ class Threads:
         """Give up waiting for a step whose grace is over: its thread ends with its body."""
         is_here = node in self.stopping and node not in self.run.lanes
         if is_here and self.run.schedule.state(node) == State.RUNNING.code:
+            self._lasting[node] = self.run.held(node)
             self.run.abandoned.append(node)
             self.run.schedule.cancel(node)
 
@@ -208,6 +210,7 @@ class Threads:
         self._begin(step)
         if step in run.abandoned:  # between being taken and now: it need not begin
             del self._busy[step]
+            self._let_go(step)
             return self._next()
         if run.watched:  # whoever watches wants to see it now
             self.desk.wake()
@@ -229,8 +232,13 @@ class Threads:
         """Leave an awaitable to the loop; one that came too late is closed, so that nobody misses its end."""
         if step in self.run.abandoned:
             getattr(value, "close", _nothing)()
+            self._let_go(step)
         else:
             self.desk.send(partial(self.adopt, (step, awaited(value), context)))
+
+    def _let_go(self, step: int) -> None:
+        """Give back what an abandoned step has kept while its body lasted."""
+        self.desk.send(self._lasting.pop(step, _nothing))
 
     def _succeeded(self, step: int, value: object) -> int:
         run = self.run
@@ -245,6 +253,7 @@ class Threads:
         except ValueError:  # abandoned: the step is CANCELLED by now, and stays so
             run.values[step] = None
             _logger.warning("task %r returned after it was abandoned; its value is dropped", run.plan.path(step))
+            self._let_go(step)
             return IDLE
         if run.watched or run.schedule.ready(LOOP):
             self.desk.wake()
@@ -260,6 +269,7 @@ class Threads:
             self.desk.messages.append(partial(self._obeyed, step))
         elif step in run.abandoned:
             _logger.warning("task %r failed after it was abandoned", run.plan.path(step), exc_info=error)
+            self._let_go(step)
         elif isinstance(error, Exception):
             run.fail(step, error)
         else:

@@ -77,6 +77,9 @@ async def compensate(run: Run, scope: int, nodes: list[int]) -> None:
                 errors += await _undone(run, left[0], cause)
                 del left[0]
         errors += [_failed(run, node, _too_late(run, node)) for node in left]
+    except Exception:
+        run.break_off()
+        raise
     finally:
         run.boxes.discard(box)
         if errors:
@@ -137,9 +140,11 @@ async def _tried(run: Run, node: int, cause: Exception | None, value: object) ->
     for attempt in count(1):
         context = None if run.context is None else _view(run, node, run.context, attempt)
         args, kwargs = undo.arguments(run.trails[node].arguments, value, cause, context)
-        body = partial(_call, run, node, task, partial(task.fn, *args, **kwargs))
+        call = partial(task.fn, *args, **kwargs)
+        job = Job(call) if task.signature.kind != "coroutine" and task.thread is not False else None
+        body = partial(_call, run, node, task, call, job)
         try:
-            await limited(task.limiter, partial(protected, run, path, task.breaker, body))
+            await limited(task.limiter, partial(protected, run, path, task.breaker, body), job)
         except Exception as error:
             elapsed = run.clock() - began
             delay = task.retry.next_delay(attempt, error, run.options.rng, elapsed) if task.retry else None
@@ -154,10 +159,10 @@ def _view(run: Run, node: int, context: Context[Any], attempt: int) -> Context[A
     return context._view(partial(run.plan.path, node), attempt, partial(run.log, node))  # noqa: SLF001 (made for this)
 
 
-async def _call(run: Run, node: int, task: Task[..., Any], call: Any) -> None:
+async def _call(run: Run, node: int, task: Task[..., Any], call: Any, job: Job | None) -> None:
     """Call it once, where it belongs: in a thread, or on the loop."""
-    if task.signature.kind != "coroutine" and task.thread is not False:
-        await _in_thread(run, node, task.timeout, Job(call))
+    if job is not None:
+        await _in_thread(run, node, task.timeout, job)
     else:
         await timed(run, node, task.timeout, lambda: alone(_awaited(call)))
 
@@ -168,6 +173,7 @@ async def _in_thread(run: Run, node: int, seconds: float | None, job: Job) -> No
         await in_thread(run, node, seconds, job, reserved=True)
     finally:
         if job.is_lasting:
+            job.is_dropped = True
             with CancelScope(shield=True, deadline=current_time() + run.options.grace):
                 await job.ended.wait()
         if job.is_lasting:
