@@ -1,17 +1,35 @@
 """What annotations allow. They choose classes and refuse what does not fit; values are what they say they are."""
 
 import typing
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from functools import lru_cache, wraps
 from itertools import repeat
 from types import GenericAlias, NoneType, UnionType
-from typing import Annotated, Any, ClassVar, Final, Literal, NotRequired, Required, TypeVar, Union, get_args, get_origin
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Final,
+    Literal,
+    NotRequired,
+    ParamSpec,
+    Required,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+)
 
 from orch._codec._classes import hints_of, is_writable_class
 from orch._codec._values import KINDS
 
 Hints = tuple[Any, ...]
 """Alternatives, one of which a value has to fit."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class UNKNOWN:
@@ -24,16 +42,22 @@ _STEPS = 1_000  # an alias may be its own alternative
 _SHOWN = 80
 
 
+def _remembered(function: Callable[P, R]) -> Callable[P, R]:
+    remembering: Any = lru_cache(1024)(function)
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return cast("R", remembering(*args, **kwargs))
+        except TypeError:  # a hint without a hash, say a Literal of a list
+            return function(*args, **kwargs)
+
+    return call
+
+
+@_remembered
 def alternatives(*hints: Any) -> Hints:
     """Take hints apart until only alternatives are left."""
-    try:
-        return _alternatives(hints)
-    except TypeError:  # one of them, say a Literal of a list, has no hash
-        return _alternatives.__wrapped__(hints)
-
-
-@lru_cache(1024)
-def _alternatives(hints: Hints) -> Hints:
     todo, found = list(reversed(hints)), list[Any]()
     for _ in range(_STEPS):
         if not todo:
@@ -83,17 +107,14 @@ def candidates(hints: Hints, name: str) -> list[type]:
 
 def accepts(hints: Hints, value: object) -> bool:
     """Whether a single value fits; a class that nothing written can be an instance of is not asked."""
-    kind: Any = type(value)
-    try:
-        allowed = _allows(hints, kind)
-    except TypeError:  # no hash, as above
-        allowed = _allows.__wrapped__(hints, kind)
-    literals = () if allowed else (each for hint in hints if _class_of(hint) is Literal for each in get_args(hint))
-    return allowed or any(type(each) is type(value) and each == value for each in literals)
+    if Any in hints or _allows(hints, type(value)):
+        return True
+    literals = (each for hint in hints if _class_of(hint) is Literal for each in get_args(hint))
+    return any(type(each) is type(value) and each == value for each in literals)
 
 
-@lru_cache(1024)
-def _allows(hints: Hints, kind: Any) -> bool:
+@_remembered
+def _allows(hints: Hints, kind: type) -> bool:
     return any(_takes(outer, kind) or kind in _TOWER.get(outer, ()) for outer in map(_class_of, hints))
 
 
@@ -106,7 +127,7 @@ def _takes(kind: Any, written: type) -> bool:
     return _is_free(kind) or (kind is not Literal and not typing.is_typeddict(kind) and issubclass(written, kind))
 
 
-@lru_cache(1024)
+@_remembered
 def _is_free(kind: Any) -> bool:
     if kind is Any or kind is object or kind is UNKNOWN:
         return True
@@ -118,58 +139,52 @@ def _is_free(kind: Any) -> bool:
         return True
 
 
-def of_items(hints: Hints, kind: type, size: int) -> list[Hints] | None:
+def of_items(hints: Hints, kind: type, size: int) -> Iterable[Hints] | None:
     """Say what each item of a list, tuple or set has to fit; None if none of the hints allows one."""
-    columns = [each for hint in hints if (each := _column(hint, kind, size)) is not None]
-    merge = _merging()
-    return list(map(merge, zip(*columns, strict=True))) if columns else None
+    each, rows = _items(hints, kind)
+    fitting = [row for row in rows if len(row) == size]
+    if not fitting:
+        return None if each is None else repeat(each, size)
+    return [alternatives(*(each or ()), *column) for column in zip(*fitting, strict=True)]
 
 
-def _column(hint: Any, kind: type, size: int) -> Sequence[Any] | None:
-    outer, inner = _class_of(hint), get_args(hint)
-    if not _takes(outer, kind):
-        return None
-    if outer is tuple and inner[-1:] != (...,) and (inner or isinstance(hint, GenericAlias)):
-        return inner if len(inner) == size else None
-    return list(repeat(_inner(hint, inner[:1])[0], size))
+@_remembered
+def _items(hints: Hints, kind: type) -> tuple[Hints | None, list[Hints]]:
+    """What any item has to fit, if there may be any number of them; and the rows of those tuples that say how many."""
+    loose, rows = list[Any](), list[Hints]()
+    for hint in hints:
+        outer, inner = _class_of(hint), get_args(hint)
+        if not _takes(outer, kind):
+            continue
+        if outer is tuple and inner[-1:] != (...,) and (inner or isinstance(hint, GenericAlias)):
+            rows.append(inner)
+        else:
+            loose.append(_inner(hint)[0])
+    return alternatives(*loose) if loose else None, rows
 
 
-def _inner(hint: Any, given: Sequence[Any]) -> Sequence[Any]:
+def _inner(hint: Any) -> Sequence[Any]:
     """Take the arguments of a hint that is about a container; what it does not say is free, or as unknown as it is."""
-    outer = _class_of(hint)
     if hint is UNKNOWN:
         return (UNKNOWN, UNKNOWN)
-    return (Any, Any) if _is_free(outer) else (*given, Any, Any)
+    return (Any, Any) if _is_free(_class_of(hint)) else (*get_args(hint), Any, Any)
 
 
-def of_mapping(hints: Hints, keys: set[str] | None) -> tuple[Hints, Callable[[Any], Hints]] | None:
+def of_mapping(hints: Hints, keys: AbstractSet[str] | None) -> tuple[Hints, Callable[[Any], Hints]] | None:
     """Say what keys have to fit, and each value by its key (`keys`, if all are text); None if no hint allows it."""
-    entries = [each for hint in hints if (each := _entry(hint, keys)) is not None]
-    merge = _merging()
-    if not entries:
-        return None
-    return alternatives(*(key for key, _ in entries)), lambda key: merge(tuple(value(key) for _, value in entries))
+    entries, typed = _entries(hints)
+    fitting = [] if keys is None else [values for needed, values in typed if needed <= keys <= values.keys()]
+    if not fitting:
+        return None if entries is None else (entries[0], lambda _: entries[1])
+    key, value = entries or ((), ())
+    return (*key, str), lambda name: alternatives(*value, *(values[name] for values in fitting))
 
 
-def _entry(hint: Any, keys: set[str] | None) -> tuple[Any, Callable[[Any], Any]] | None:
-    outer = _class_of(hint)
-    if typing.is_typeddict(outer):
-        values = hints_of(outer)
-        fits = keys is not None and outer.__required_keys__ <= keys <= values.keys()
-        return (str, values.__getitem__) if fits else None
-    if not _takes(outer, dict):
-        return None
-    key, value = _inner(hint, get_args(hint))[:2]
-    return key, lambda _: value
-
-
-def _merging() -> Callable[[tuple[Any, ...]], Hints]:
-    known: dict[tuple[int, ...], Hints] = {}
-
-    def merge(row: tuple[Any, ...]) -> Hints:
-        key = tuple(map(id, row))
-        if key not in known:
-            known[key] = alternatives(*row)
-        return known[key]
-
-    return merge
+@_remembered
+def _entries(hints: Hints) -> tuple[tuple[Hints, Hints] | None, list[tuple[AbstractSet[str], Mapping[str, Any]]]]:
+    """What keys and values have to fit, if there may be any; and of those that say, the keys needed, and all."""
+    outer = list(map(_class_of, hints))
+    typed = [(each.__required_keys__, hints_of(each)) for each in outer if typing.is_typeddict(each)]
+    loose = [_inner(hint) for hint, kind in zip(hints, outer, strict=True) if _takes(kind, dict)]
+    entries = alternatives(*(key for key, *_ in loose)), alternatives(*(value for _, value, *_ in loose))
+    return entries if loose else None, typed

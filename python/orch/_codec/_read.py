@@ -105,7 +105,7 @@ class Reader:
 
     def _object(self, nodes: dict[str, Any], hints: Hints, at: At, depth: int) -> dict[str, Any]:
         self._check_depth(at, depth)
-        expected = of_mapping(hints, set(nodes))
+        expected = of_mapping(hints, nodes.keys())
         if expected is None or not all(accepts(expected[0], key) for key in nodes):
             raise self._unexpected(f"a mapping of {len(nodes)}", hints, at)
         return {key: self.read(node, expected[1](key), (at, key), depth - 1) for key, node in nodes.items()}
