@@ -211,6 +211,16 @@ class Unset:
     a: int = dataclasses.field(init=False)
 
 
+@attrs.define(slots=False)
+class Broken:
+    a: int = 1
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "a":
+            raise RuntimeError("no\nway")
+        return super().__getattribute__(name)
+
+
 @dataclasses.dataclass
 class Counting:
     made = 0
@@ -254,7 +264,8 @@ def invalid() -> Valid:
         (Private(), "$", "private attributes of a model cannot be written"),
         (Bag(), "$", "Bag cannot be written"),
         (Stop(), "$", "Stop cannot be written"),
-        (Unset(), "$", "this Unset cannot be written: 'Unset' object has no attribute 'a'"),
+        (Unset(), "$", "Unset cannot be written: AttributeError: 'Unset' object has no attribute 'a'"),
+        (Broken(), "$", r"Broken cannot be written: 'RuntimeError: no\nway'"),
         (Counting(), "$", "Counting cannot be made of this: RuntimeError: once is enough"),
         (stray(), "$", "its attribute 'note' is no field, and would be lost"),
         (invalid(), "$", "Valid cannot be made of this: ValueError: "),
@@ -373,7 +384,8 @@ def test_names_of_fields_that_would_not() -> None:
 def test_a_zone_without_a_name() -> None:
     with io.BytesIO(ZONE) as file:
         zone = ZoneInfo.from_file(file)
-    assert "zone" in refusal([NOON.replace(tzinfo=zone)]).problem
+    for other in (zone, ZoneInfo("posix/UTC"), Zone()):
+        assert "zone" in refusal([NOON.replace(tzinfo=other)]).problem
 
 
 ZONE = b"TZif" + bytes(32) + bytes((0, 0, 0, 1, 0, 0, 0, 4)) + bytes(6) + b"UTC\0"

@@ -2,9 +2,10 @@
 
 import dataclasses
 import json
-from typing import Any
+from typing import Any, Generic, TypeVar
 from zoneinfo import ZoneInfo
 
+import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from tests.codec.samples import Cart, Color, Everything, Item, Level, Model, Poi
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")  # Hypothesis, of these strategies
 
+T = TypeVar("T")
 EVERY = [*samples.SINGLES, *samples.SEVERAL]
 
 
@@ -94,6 +96,24 @@ def test_a_mapping_of_different_classes() -> None:
     check(data, Settings)
     check({"a": data}, dict[str, Settings])
     check({"x": Item("a", 1.0), "y": Cart()}, dict[str, Item | Cart])
+
+
+@dataclasses.dataclass
+class Holder(Generic[T]):
+    item: T
+    items: list[T] = dataclasses.field(default_factory=list)
+
+
+class Held(pydantic.BaseModel, Generic[T]):
+    item: T
+
+
+def test_generic_classes() -> None:
+    check(Holder(1, [2]), Holder[int])
+    check(Held[Item](item=Item("a", 1.0)), Held[Item])
+    check({"a": Held[int](item=1)}, dict[str, Held[int]])
+    with pytest.raises(ValueError, match="name that class in data_type=, or annotate the field with it"):
+        Context(Holder(Item("a", 1.0))).to_json()  # a type variable names no class
 
 
 def test_the_same_class_at_home_and_abroad() -> None:

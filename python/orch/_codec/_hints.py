@@ -6,21 +6,7 @@ from collections.abc import Set as AbstractSet
 from functools import lru_cache, wraps
 from itertools import repeat
 from types import GenericAlias, NoneType, UnionType
-from typing import (
-    Annotated,
-    Any,
-    ClassVar,
-    Final,
-    Literal,
-    NotRequired,
-    ParamSpec,
-    Required,
-    TypeVar,
-    Union,
-    cast,
-    get_args,
-    get_origin,
-)
+from typing import Annotated, Any, ClassVar, Final, Literal, ParamSpec, TypeVar, Union, cast, get_args, get_origin
 
 from orch._codec._classes import hints_of, is_writable_class
 from orch._codec._values import KINDS
@@ -36,7 +22,12 @@ class UNKNOWN:
     """The hint of what the caller will say something about only when it is read."""
 
 
-_WRAPPERS = (Annotated, ClassVar, Final, Required, NotRequired, getattr(typing, "ReadOnly", Required))
+_WRAPPERS = {
+    Annotated,
+    ClassVar,
+    Final,
+    *(getattr(typing, name, Final) for name in ("Required", "NotRequired", "ReadOnly")),
+}
 _TOWER: dict[Any, tuple[type, ...]] = {float: (int, bool), complex: (int, bool, float)}  # what may stand for what
 _STEPS = 1_000  # an alias may be its own alternative
 _SHOWN = 80

@@ -78,7 +78,8 @@ def _zone(value: datetime | time) -> str:
     if zone is None or (type(zone) is timezone and zone.tzname(None) == timezone(zone.utcoffset(None)).tzname(None)):
         return ""
     cure = "use zoneinfo.ZoneInfo with the name of a zone, or a timezone without a name"
-    raise ValueError(f"the zone {zone!r:.60} cannot be written: {cure}")
+    name = zone.key if isinstance(zone, zoneinfo.ZoneInfo) else type(zone).__name__
+    raise ValueError(f"the zone {name} cannot be written: {cure}")
 
 
 def _from_moment(value: datetime | time) -> str:

@@ -6,7 +6,7 @@ from enum import Enum, Flag
 from typing import Any
 
 from orch._codec._classes import shape_of
-from orch._codec._limits import DEPTH, At, fail
+from orch._codec._limits import DEPTH, At, fail, said
 from orch._codec._values import LISTS, MAPPING, NAMES, SINGLES, is_plain, is_text
 from orch.errors import inert
 
@@ -67,8 +67,8 @@ class Writer:
             raise fail(self.part, at, f"{inert(kind.__qualname__)} cannot be written: {cure}")
         try:
             fields = shape.take(value)
-        except (AttributeError, KeyError, ValueError) as error:
-            raise fail(self.part, at, f"this {inert(kind.__qualname__)} cannot be written: {error}") from error
+        except Exception as error:  # fields may be properties, and these the user's
+            raise fail(self.part, at, f"{inert(kind.__qualname__)} cannot be written: {inert(said(error))}") from error
         return {name: self.write(each, (at, name), depth) for name, each in fields.items()}
 
     def _named(self, kind: type, inner: Any) -> dict[str, Any]:
