@@ -8,6 +8,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 import orch
+from tests.simulation import threads
 from tests.simulation.ledger import Ledger
 from tests.simulation.plans import Step, Undo
 
@@ -58,6 +59,8 @@ def function(step: Step, ledger: Ledger, counted: tuple[str, ...]) -> Callable[.
 
     def plain(given: object) -> str:
         number = ledger.start(step.name, counted)
+        if step.threaded and step.seconds:
+            threads.sleep(step.seconds)
         failing = number <= step.fails
         ledger.end(step.name, number, _failed(step) if failing else "value", counted)
         if failing:

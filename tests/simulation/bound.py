@@ -4,7 +4,7 @@ from tests.simulation.plans import Case, Step, groups, leaves
 
 __all__ = ("bound",)
 
-_GRACE = 5.0
+_GRACE = 10.0  # of subscribers and threads, each at most half of it
 _EVENTS = 8  # of one attempt and all that may be told about it
 _SLOW = 0.25
 
@@ -27,6 +27,7 @@ def _attempts(step: Step) -> int:
 def _longest(step: Step) -> float:
     """All attempts of a step, and the delays between them."""
     working = min(float("inf") if step.hangs else step.seconds, step.timeout or float("inf"))
+    working = step.seconds if step.threaded else working  # nobody can stop it
     if step.hangs and step.timeout is None:
         raise ValueError(f"{step.name} would hang for ever")
     attempts, delays = _attempts(step), 0.0

@@ -95,6 +95,8 @@ class Built:
         for breaker in self.shared.breakers:
             breaker.ledgers.append(ledger)
         ledger.limits |= {f"l{i}": each.size for i, each in enumerate(case.limiters) if each.kind == "capacity"}
+        if case.threads is not None:
+            ledger.limits["threads"] = case.threads
         if case.limit is not None:
             ledger.limits["run"] = case.limit
         self.workflow = self._make(case.root, ("run",) if case.limit is not None else ())
@@ -123,13 +125,15 @@ class Built:
         limiter = None if step.limiter is None else self.shared.limiters[step.limiter]
         if isinstance(limiter, anyio.CapacityLimiter):
             counted = (*counted, f"l{step.limiter}")
+        if step.threaded and self.case.threads is not None:
+            counted = (*counted, "threads")
         undo = None
         if step.undo is not None:
             undo = orch.Task(undo_function(step.name, step.undo, self.ledger), thread=False)
         return orch.Task(
             function(step, self.ledger, counted),
             name=step.name,
-            thread=False if step.plain else None,
+            thread=False if step.plain and not step.threaded else None,
             retry=step.retry,
             timeout=step.timeout,
             breaker=None if step.breaker is None else self.shared.breakers[step.breaker],

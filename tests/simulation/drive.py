@@ -15,10 +15,11 @@ from orch.event import Event
 from orch.execution import RunSource
 from orch.plan import compile as plan_of
 from orch.testing import run as run_virtually
+from tests.simulation import threads
 from tests.simulation.bound import bound
 from tests.simulation.build import Shared, build
 from tests.simulation.ledger import Ledger
-from tests.simulation.plans import Case
+from tests.simulation.plans import Case, leaves
 from tests.simulation.seen import HANDED, Crash, Seen
 from tests.simulation.watch import HangError, alarmed, keep, kept
 
@@ -44,11 +45,13 @@ def _cancelling() -> int:
     return 0 if task is None else task.cancelling()
 
 
-def simulate(case: Case, backend: Any, drive: Callable[..., Any] = run_virtually) -> Seen | Crash:
+def simulate(case: Case, backend: Any, drive: Callable[..., Any] | None = None) -> Seen | Crash:
     """Carry a case out, in a virtual run of its own."""
+    if drive is None:
+        drive = threads.drive if any(step.threaded for step in leaves(case.root)) else run_virtually
     try:
         with alarmed(), kept():
-            return drive(observe, case, backend=backend, seed=case.seed)  # type: ignore[no-any-return]
+            return drive(observe, case, backend=backend, seed=case.seed)
     except (Exception, HangError, BaseExceptionGroup) as error:  # noqa: BLE001 (it is what was found)
         return Crash(case, backend, error)
 
@@ -71,6 +74,8 @@ async def observe(case: Case, arm: Callable[..., object] = id) -> Seen:
         seen.cancelling = _cancelling()
         if seen.twin is not None:
             await seen.twin.over.wait()
+        while threads.living():  # noqa: ASYNC110 (who was given up ends, too)
+            await anyio.sleep(0.25)
         group.cancel_scope.cancel()
     return _finished(seen)
 
@@ -103,6 +108,8 @@ async def _run(seen: Seen, stops: tuple[tuple[float, str], ...] = ()) -> None:
         clock=Clock(seen.ledger.now),
         rng=Random(case.seed),
         compensation_timeout=case.undo_timeout,
+        threads=case.threads,
+        grace=case.grace,
     )
     inputs = dict.fromkeys(seen.plan.inputs, HANDED)
     how: dict[str, Any] = {"inputs": inputs, "run_id": "simulated", "raise_on_failure": False}

@@ -40,7 +40,7 @@ class Expected:
 def evaluate(case: Case, handed: Any) -> Expected:
     """Work out states and values; `handed` is the input of that name."""
     expected = Expected()
-    if any(step.error == "exit" for step in leaves(case.root)):
+    if any(step.error == "exit" or (step.threaded and step.timeout) for step in leaves(case.root)):
         expected.determined = False
     if (
         case.cancel is not None
@@ -66,7 +66,7 @@ def _attempt(step: Step, number: int) -> str | None:
         if step.on_cancel.endswith("value"):
             return step.error if number <= step.fails else "ok"
         return step.error if step.on_cancel == "error" else "late"
-    if step.seconds == timeout and not step.plain:
+    if step.seconds == timeout:
         return None
     return step.error if number <= step.fails else "ok"
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import orch
 from tests.simulation.plans import Breaker, Case, Group, Limiter, Shape, Step, Undo, leaves
+from tests.simulation.scenes import SCENES
 
 __all__ = ("FEATURES", "generate")
 
@@ -25,6 +26,7 @@ FEATURES = frozenset(
         "stop",
         "exit",
         "twin",
+        "threads",
     }
 )
 """What may be switched off: retries, timeouts of steps, timeouts of groups, …"""
@@ -36,6 +38,8 @@ _THEMES = (
     FEATURES,
     frozenset({"retry", "unruly", "cancel"}),
     frozenset({"undo", "unruly", "cancel"}),
+    frozenset({"threads", "timeout", "retry"}),
+    frozenset({"threads", "cancel", "stop"}),
     _CALM,
     frozenset[str](),
 )
@@ -59,6 +63,7 @@ class _Maker:
         self.features = self._features(features)
         self.failing = self.random.choice([0.0, 0.1, 0.2, 0.3, 0.5])
         self.guarded = self.random.choice([0.3, 0.3, 0.9])  # the share of steps with a breaker, where there are some
+        self.threading = self.random.choice([0.2, 0.6])  # the share of steps in threads, where there are some
         self.breakers = tuple(self._breaker() for _ in range(self._some("breaker", (1, 1, 2))))
         self.limiters = tuple(self._limiter() for _ in range(self._some("limiter", (1, 2))))
         self.names: Iterator[int] = iter(range(1_000))
@@ -74,8 +79,9 @@ class _Maker:
         random, size = self.random, self.random.choice(_SIZES)
         size = random.randint(10, size) if size > 10 else size
         root: Shape = self._step(0) if size == 1 and random.random() < 0.3 else self._group(size)
-        if {"breaker", "retry"} <= self.features and random.random() < 0.08:
-            root = self._storm(size)
+        scene = random.choice(SCENES)
+        if scene.needs <= self.features and random.random() < 0.5:
+            root = scene.make(random, self.breakers)
         return Case(
             self.seed,
             root,
@@ -89,6 +95,8 @@ class _Maker:
                 random.choices(("fast", "async", "slow", "raises"), k=self._some("subscriber", (0, 1, 2)))
             ),
             undo_timeout=random.choice([1.0, 5.0, 60.0]),
+            threads=random.choice([None, 1, 2]) if "threads" in self.features else None,
+            grace=random.choice([0.5, 0.5, 5.0]) if "threads" in self.features else 5.0,
         )
 
     def _stops(self, root: Shape) -> Iterator[tuple[float, str]]:
@@ -116,24 +124,19 @@ class _Maker:
             breaker=self._one_of(self.breakers, 0.15),
         )
 
-    def _storm(self, size: int) -> Group:
-        """Many callers of one breaker that all come again when it lets a probe through."""
-        breaker = self.breakers[0]
-        again = orch.Retry(4, delay=breaker.reset, retry_on=(Exception, orch.CircuitOpenError))
-        named = (f"s{next(self.names)}" for _ in range(size + 1))
-        fails, seconds = self.random.choice([1, 2]), self.random.choice([0.25, 1.0])
-        steps = (Step(name, seconds=seconds, fails=fails, retry=again, breaker=0) for name in named)
-        return Group("parallel", tuple(steps), "storm", strategy="continue")
-
     def _step(self, siblings: int) -> Step:
         random, name = self.random, f"s{next(self.names)}"
         deps = (
             tuple(sorted({random.randrange(siblings) for _ in range(random.choice([0, 1, 1, 2]))})) if siblings else ()
         )
-        plain = self._may("plain", 0.2)
+        threaded = self._may("threads", self.threading)
+        plain = threaded or self._may("plain", 0.2)
         timeout = random.choice([0.25, 0.5, 1.0, 1.5, 4.0]) if self._may("timeout", 0.3) else None
         undo = self._undo() if self._may("undo", 0.6) else None
         how: dict[str, Any] = {} if plain else self._time(timeout)
+        if threaded:
+            how = {"threaded": True, "seconds": random.choice(_SECONDS)}
+            timeout = timeout if random.random() < 0.5 else None
         again = 0.8 if how.get("on_cancel") == "error" else 0.4
         return Step(
             name,
@@ -172,7 +175,7 @@ class _Maker:
             jitter=random.choice([0, 0, 0, 0.5]),
             retry_on=random.choice(_RETRIED),
             give_up_on=random.choice([(), (TimeoutError,)]),
-            deadline=random.choice([None, None, 0.5, 2]),
+            deadline=random.choice([None, 0.5, 2]),
         )
 
     def _undo(self) -> Undo:

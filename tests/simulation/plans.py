@@ -37,6 +37,7 @@ class Step:
 
     name: str = ""
     plain: bool = False  # a plain function, called in place
+    threaded: bool = False  # or in a worker thread, where it may sleep as well, but not be cancelled
     checkpoints: int = 0
     seconds: float = 0.0
     hangs: int = 0  # in so many attempts
@@ -101,6 +102,8 @@ class Case:
     twin: bool = False  # whether another run of the same kind goes on beside it, with the same breakers and limiters
     subscribers: tuple[str, ...] = ()
     undo_timeout: float = 20.0
+    threads: int | None = None
+    grace: float = 5.0
 
 
 def leaves(shape: Shape) -> Iterator[Step]:

@@ -101,6 +101,16 @@ class Seen:
         return {step.name: step for step in leaves(self.case.root)}
 
     @cached_property
+    def threaded(self) -> set[str]:
+        """The steps whose bodies run in threads, where no cancellation reaches them."""
+        return {step.name for step in leaves(self.case.root) if step.threaded}
+
+    @cached_property
+    def awaited(self) -> dict[str, list[tuple[Entry, Entry | None, Entry | None]]]:
+        """The calls of all others."""
+        return {name: calls for name, calls in self.calls.items() if name not in self.threaded}
+
+    @cached_property
     def groups(self) -> dict[str, Group]:
         return {group.name: group for group in groups(self.case.root)}
 
@@ -124,7 +134,9 @@ class Seen:
     @cached_property
     def cancelled_at(self) -> float | None:
         """When the caller was cancelled, the run told to end, or a body ended it all; None if nobody did so."""
-        return next((entry.time for entry in self.entries if entry.what == "cancel"), None)
+        dropped = set[str]() if isinstance(self.raised, SystemExit) else self.threaded  # nobody hears of those any more
+        said = (entry for entry in self.entries if entry.what == "cancel" and entry.name not in dropped)
+        return next((entry.time for entry in said), None)
 
     @cached_property
     def stopped(self) -> dict[str, float]:

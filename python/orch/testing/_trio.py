@@ -18,12 +18,12 @@ from trio.testing import MockClock
 
 from orch.testing._deadlock import DeadlockError, Patience, deadlock, innermost
 
-__all__ = ("run_virtually",)
+__all__ = ("Time", "next_deadline", "run_virtually")
 
 T = TypeVar("T")
 
 
-class _Time:
+class Time:
     """What a MockClock does is done here: trio takes no other class, and lets nobody inherit from it."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class _Time:
         return clock  # type: ignore[no-any-return]
 
     def _pass_time(self) -> None:
-        deadline = _runner().deadlines.next_deadline()
+        deadline = next_deadline()
         if self._patience.for_threads(deadline):
             return
         if deadline != math.inf:
@@ -54,6 +54,11 @@ class _Time:
 
     def _raise(self) -> NoReturn:
         raise self.deadlock or DeadlockError
+
+
+def next_deadline() -> float:
+    """Return when the next cancel scope of the run expires; infinity if none does."""
+    return cast("float", _runner().deadlines.next_deadline())
 
 
 def _runner() -> Any:
@@ -86,10 +91,14 @@ def _deterministic(seed: int) -> Generator[None, None, None]:
 
 
 def run_virtually(
-    async_fn: Callable[..., Coroutine[Any, Any, T]], args: tuple[Any, ...], seed: int, *instruments: Instrument
+    async_fn: Callable[..., Coroutine[Any, Any, T]],
+    args: tuple[Any, ...],
+    seed: int,
+    *instruments: Instrument,
+    time: Time | None = None,
 ) -> T:
     """Run a coroutine function to its end, in a trio of its own."""
-    time = _Time()
+    time = time or Time()
     ended: list[T] = []
 
     async def main() -> None:

@@ -24,6 +24,7 @@ def starts(seen: Seen) -> Iterator[str]:
         running = sum(event.state is State.RUNNING for event in seen.by_name.get(name, ()))
         called = len(seen.calls.get(name, ()))
         guarded = step.breaker is not None or any(group.breaker is not None for group in seen.around[name])
+        guarded = guarded or step.threaded  # a job that nobody has begun is withdrawn
         if called > running or (called < running and not guarded and step.limiter is None):
             yield f"{name}: {running} attempts, {called} calls"
 
@@ -35,12 +36,17 @@ def ends(seen: Seen) -> Iterator[str]:
         state = seen.final.get(name)
         if last is None:
             yield f"{name} is {state}, and its body still runs"
-        elif last.detail == "value" and state is not State.SUCCEEDED:
+        elif last.detail == "value" and state is not State.SUCCEEDED and name not in seen.threaded:
             yield f"{name} is {state}, and its last call gave a value"
-        elif last.detail != "value" and state is State.SUCCEEDED:
-            yield f"{name} succeeded, and its last call {last.detail}"
-        elif last.detail == "failed" and state is State.CANCELLED and not _again(seen, name):
+        elif state is State.SUCCEEDED and (last.detail != "value" or last.time > _ended(seen, name) + ROUNDED):
+            yield f"{name} succeeded at {_ended(seen, name)}, and its last call {last.detail} at {last.time}"
+        elif last.detail == "failed" and state is State.CANCELLED and not _again(seen, name) | (name in seen.threaded):
             yield f"{name} is cancelled, and its last call failed"
+
+
+def _ended(seen: Seen, name: str) -> float:
+    """When the record has a task end."""
+    return next(seen.time(event) for event in seen.by_name[name] if event.state.is_final)
 
 
 def _again(seen: Seen, name: str) -> bool:
@@ -77,7 +83,7 @@ def order(seen: Seen) -> Iterator[str]:
     """No body begins before the last call of what its task waits for has ended; none after its own task has ended."""
     ended = dict[str, int]()
     for position, entry in enumerate(seen.entries):
-        if entry.what == "end":
+        if entry.what == "end" and entry.name not in seen.threaded:  # those may outlive their tasks
             ended[entry.name] = position
     for position, entry in enumerate(seen.entries):
         if entry.what == "start":

@@ -26,7 +26,7 @@ def _of(seen: Seen, label: str, what: str) -> list[Entry]:
 def calls(seen: Seen) -> Iterator[str]:
     """A body behind a breaker is called right after it was let through; a refused one is not called."""
     for before, entry in itertools.pairwise(seen.entries):
-        number = seen.steps[entry.name].breaker if entry.what == "start" else None
+        number = seen.steps[entry.name].breaker if entry.what == "start" and entry.name not in seen.threaded else None
         leave = before.what == "admit" and before.name == f"b{number}" and before.detail != "refused"
         if number is not None and not leave:
             yield f"{entry.name} was called without leave of b{number}"
@@ -37,7 +37,8 @@ def verdicts(seen: Seen) -> Iterator[str]:
     steps: dict[tuple[str, int], str] = {}
     ends: dict[str, Entry] = {}
     for before, entry in itertools.pairwise(seen.entries):
-        if entry.what == "start" and before.what == "admit" and seen.steps[entry.name].breaker is not None:
+        near = entry.what == "start" and before.what == "admit" and entry.name not in seen.threaded
+        if near and seen.steps[entry.name].breaker is not None:
             steps[before.name, before.number] = entry.name
         if entry.what == "end":
             ends[entry.name] = entry

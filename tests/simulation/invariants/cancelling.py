@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from math import inf
 
 from orch.errors import CompensationError, TaskTimeoutError
-from orch.event import RunEvent, State
+from orch.event import RunEvent, State, TaskEvent
 from tests.simulation.seen import ROUNDED, Seen
 
 __all__ = ("CHECKS",)
@@ -37,12 +37,31 @@ def nothing_running(seen: Seen) -> Iterator[str]:
 def stopped(seen: Seen) -> Iterator[str]:
     """A step that was to be stopped is cancelled at that moment, or never begins."""
     for name, when in seen.stopped.items():
-        for start, hit, end in seen.calls.get(name, ()):
+        for start, hit, end in seen.awaited.get(name, ()):
             until = hit or end
             if until is not None and start.time < when < until.time:
                 yield f"{name} ran until {until.time}, stopped at {when}"
         if not seen.calls.get(name) and seen.final.get(name) not in {State.CANCELLED, State.SKIPPED, State.FAILED}:
             yield f"{name} is {seen.final.get(name)}, stopped before it began"
+
+
+def given_up(seen: Seen) -> Iterator[str]:
+    """A thread that is to end is waited for as long as the grace says, and no longer."""
+    for name in sorted(seen.threaded & seen.calls.keys()):
+        start, _, end = seen.calls[name][-1]
+        asked = [seen.stopped.get(name, inf), inf if seen.cancelled_at is None else seen.cancelled_at]
+        asked += (seen.time(event) for event in seen.told if event.state is State.FAILED and _aborts(seen, event, name))
+        if end is None or not start.time <= min(asked) < end.time:
+            continue
+        ended = next(seen.time(event) for event in seen.by_name[name] if event.state.is_final)
+        if ended > min(asked) + seen.case.grace + ROUNDED:
+            yield f"{name} was to end at {min(asked)}, and ended at {ended}"
+
+
+def _aborts(seen: Seen, event: TaskEvent, name: str) -> bool:
+    """Whether the failure has a task stopped."""
+    group = next(iter(seen.around[event.name]), None)
+    return group is not None and group in seen.around[name] and group.strategy in {"abort", "compensate"}
 
 
 def not_again(seen: Seen) -> Iterator[str]:
@@ -68,7 +87,7 @@ def aborted(seen: Seen) -> Iterator[str]:
         if event.state is State.FAILED and group is not None and group.strategy in {"abort", "compensate"}:
             now = seen.time(event) + ROUNDED
             for step in seen.inside(group):
-                for start, hit, end in seen.calls.get(step.name, ()):
+                for start, hit, end in seen.awaited.get(step.name, ()):
                     until = hit or end
                     if until is not None and start.time < now < until.time:
                         yield f"{step.name} ran until {until.time}, {event.name} failed at {seen.time(event)}"
@@ -93,10 +112,10 @@ def outcome(seen: Seen) -> Iterator[str]:
 
 def returned(seen: Seen) -> Iterator[str]:
     """A result comes back unless the caller was cancelled, and says what the trace says; nothing else is raised."""
-    exits = any(entry.detail == "exit" for entry in seen.entries if entry.what == "cancel")
+    exits = any(entry.detail == "exit" and entry.name not in seen.threaded for entry in seen.entries)
     asked = bool(seen.stopped) or any(entry.detail == "run" for entry in seen.entries if entry.what == "cancel")
     if seen.raised is not None:
-        if not (exits and isinstance(seen.raised, SystemExit)):
+        if not isinstance(seen.raised, SystemExit) or seen.cancelled_at is None:
             yield f"raised {seen.raised!r}"
     elif exits and seen.case.cancel is None:
         yield f"a body raised SystemExit, and the result is {seen.result}"
@@ -111,7 +130,7 @@ def returned(seen: Seen) -> Iterator[str]:
         told = {name: events[-1].state for name, events in seen.by_name.items()}
         if states != told:
             yield f"records {states}, trace {told}"
-        if seen.result.abandoned:
+        if {record.name for record in seen.result.abandoned} - seen.threaded:
             yield f"abandoned: {seen.result.abandoned}"
 
 
@@ -133,4 +152,4 @@ def _of_groups(seen: Seen, error: BaseException) -> bool:
     return late or isinstance(error, CompensationError | ZeroDivisionError | SystemExit)
 
 
-CHECKS = (nothing_new, nothing_running, stopped, not_again, aborted, outcome, returned, first_error)
+CHECKS = (nothing_new, nothing_running, stopped, given_up, not_again, aborted, outcome, returned, first_error)

@@ -15,7 +15,7 @@ __all__ = ("CHECKS",)
 
 def timeouts(seen: Seen) -> Iterator[str]:
     """A body over its time is cancelled at the very moment, and only then does its attempt fail with a timeout."""
-    for name, calls in seen.calls.items():
+    for name, calls in seen.awaited.items():
         timeout = seen.steps[name].timeout
         if timeout is None:
             continue
@@ -32,8 +32,11 @@ def timed_out(seen: Seen) -> Iterator[str]:
             step, error = seen.steps[event.name], event.error
             if (error.task, error.timeout) != (event.path, step.timeout):
                 yield f"{event.name} has {step.timeout} seconds, and failed with {error!r}"
-            cut = [end for start, hit, end in seen.calls.get(event.name, ()) if hit and end and end.detail != "value"]
-            if not any(abs(end.time - seen.time(event)) < ROUNDED for end in cut):
+            calls, now = seen.calls.get(event.name, []), seen.time(event)
+            times = [end.time for _, hit, end in calls if hit and end and end.detail != "value"]
+            if event.name in seen.threaded:  # the body goes on
+                times = [start.time + error.timeout for start, _, _ in calls]
+            if not any(abs(time - now) < ROUNDED for time in times):
                 yield f"{event.name} timed out at {seen.time(event)}, when no call of it was cut off"
 
 
@@ -50,7 +53,7 @@ def deadlines(seen: Seen) -> Iterator[str]:
 
 def _deadline(seen: Seen, group: Group, names: set[str], end: float) -> Iterator[str]:
     for name in names:
-        for start, hit, stop in seen.calls.get(name, ()):
+        for start, hit, stop in seen.awaited.get(name, ()):
             if start.time > end:
                 yield f"{name} began at {start.time}, {group.name} was over at {end}"
             until = hit or stop
@@ -67,7 +70,7 @@ def _deadline(seen: Seen, group: Group, names: set[str], end: float) -> Iterator
 
 def delays(seen: Seen) -> Iterator[str]:
     """The policy says how long to wait; the next attempt begins then, and not before, and none after the deadline."""
-    unlimited = not seen.ledger.limits
+    unlimited = not seen.ledger.limits and not seen.threaded
     for name, events in seen.by_name.items():
         step = seen.steps[name]
         for one, other in itertools.pairwise(events):
@@ -121,7 +124,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 def idleness(seen: Seen) -> Iterator[str]:
     """At the end of every moment nothing is ready that could run: all it waits for has ended, and slots are free."""
-    if any(entry.what == "undo" for entry in seen.entries) or "slow" in seen.case.subscribers:
+    if any(entry.what == "undo" for entry in seen.entries) or "slow" in seen.case.subscribers or seen.threaded:
         return  # a group that undoes holds up what comes after it
     waits = seen.waits
     pending, running, settled = set(waits), set[str](), set[str]()

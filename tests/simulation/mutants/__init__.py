@@ -5,12 +5,21 @@ from typing import NamedTuple
 from tests.simulation.drive import simulate
 from tests.simulation.generate import generate
 from tests.simulation.invariants import violations
-from tests.simulation.mutants import breakers, failing, record, slots, timing, undoing, wiring
+from tests.simulation.mutants import breakers, failing, record, slots, threads, timing, undoing, wiring
 from tests.simulation.mutants.plant import MUTANTS, planted
 
 __all__ = ("FAMILIES", "MUTANTS", "Kill", "first_kill", "table")
 
-FAMILIES = slots, wiring, record, failing, timing, breakers, undoing  # each adds its mutants when it is imported
+FAMILIES = (
+    slots,
+    wiring,
+    record,
+    failing,
+    timing,
+    breakers,
+    undoing,
+    threads,
+)  # each adds its mutants when it is imported
 MOST = 200
 
 
