@@ -6,7 +6,7 @@ from typing import Any
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
 import orch
@@ -106,6 +106,16 @@ def test_names_inside_mean_what_they_did() -> None:
 
     assert value(graph)["clean"] == "outer-clean"
     assert value(graph)["list"] == ["outer"]
+
+
+def test_only_inputs_are_filled_from_outside() -> None:
+    group = Sequence(inc, inc, name="twice")
+    around = Graph(
+        constant(10, name="x"), group.as_task(), group.as_task("other", inputs={"x2": "x"}), group.as_task("z")
+    )
+
+    assert value(around, x2=0) == {"x": 10, "twice": [11, 12], "other": [1, 2], "z": [11, 12]}
+    assert value(Graph(constant(10, name="x"), group))["twice"] == [11, 11]  # there names go before what is piped
 
 
 def test_the_name_of_a_step_is_the_mapping_of_its_outputs() -> None:
@@ -384,7 +394,7 @@ def renamed(draw: st.DrawFn) -> tuple[Graph, Graph, Mapping[str, str], Mapping[s
 
 
 @given(renamed())
-@settings(max_examples=150)
+@settings(max_examples=100)
 def test_any_renaming_changes_names_and_nothing_else(
     drawn: tuple[Graph, Graph, Mapping[str, str], Mapping[str, str]],
 ) -> None:
@@ -400,3 +410,39 @@ def test_any_renaming_changes_names_and_nothing_else(
     assert value(step.bind(**outer)) == expected
     back = step.as_task("inner", inputs=dict(takes), outputs={o: i for i, o in gives.items()})
     assert value(back, **inputs) == value(graph, **inputs)
+
+
+ASKED = [["x"], ["y"], ["x=0"], ["*", "x"], ["*", "y=0"], ["x", "y"], ["y", "*", "x=0"], []]
+
+
+@st.composite
+def trees(draw: st.DrawFn, depth: int = 2) -> Group:
+    """Draw groups in groups whose steps ask for `x` and `y`, are piped to, or are called `x` and `y` themselves."""
+    steps: list[Workflow] = [asking(name) for name in draw(st.sets(st.sampled_from("xy"), max_size=1))]
+    for k in range(draw(st.integers(1, 3))):
+        inner = draw(trees(depth=depth - 1)) if depth and draw(st.booleans()) else None
+        name = f"{'t' if inner is None else 'g'}{depth}{k}"
+        steps.append(asking(name, draw(st.sampled_from(ASKED))) if inner is None else Sequence(inner, name=name))
+    return draw(st.sampled_from([Sequence, Parallel, Graph]))(*draw(st.permutations(steps)))
+
+
+@given(trees(), st.booleans())
+@settings(max_examples=150, suppress_health_check=[HealthCheck.filter_too_much])
+def test_binding_is_giving_and_renaming_is_giving_by_another_name(group: Group, both: bool) -> None:
+    try:
+        names = group.inputs if both else group.inputs[:1]
+    except DefinitionError:
+        reject()  # it is ambiguous, or a circle
+    inputs = {name: f"given {name}" for name in group.inputs}
+    expected = value(group, **inputs)
+    rest = {name: inputs[name] for name in inputs if name not in names}
+    other = {f"{name}2": inputs[name] for name in names}
+
+    assert value(group.bind(**{name: inputs[name] for name in names}), **rest) == expected
+    step = group.as_task(inputs={f"{name}2": name for name in names})
+    assert value(step, **rest, **other) == expected
+    assert value(step.bind(**other), **rest) == expected
+    around = Parallel(Sequence(step, name="x"), name="y").bind(**other)  # which are not what the steps inside mean
+    assert value(around, **rest) == [[expected]]
+    fed = Graph(Parallel(step, name="p"), *(constant(each, name=name) for name, each in {**rest, **other}.items()))
+    assert value(fed)["p"] == [expected]

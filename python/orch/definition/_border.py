@@ -34,7 +34,8 @@ class Border:
     gives: dict[str, str] | None = field(default=None, validator=_check_different)
     """What outputs are called outside; the others are not given. None: all are, by their names."""
     is_task: bool = False
-    """Whether its outputs are outputs of the graph around, as those of a task are, and not together one value."""
+    """Whether it is one step to what is around: only its inputs are filled from there, and of a graph its outputs are
+    outputs of the graph around, and not together one value."""
 
     @property
     def parts(self) -> list[Any]:
@@ -54,11 +55,11 @@ class Border:
             self, values={**self.values, **{at: values[name] for name in values for at in self._inside(name)}}
         )
 
-    def rename(self, inputs: Mapping[str, str], outputs: Mapping[str, str], given: Iterable[str]) -> Border:
+    def rename(self, inputs: Mapping[str, str], outputs: Mapping[str, str], given: Iterable[str] | None) -> Border:
         """Return that of a step which calls its inputs, and the outputs that are `given` by now, something else."""
         takes = {**self.takes, **{at: outer for outer, name in inputs.items() for at in self._inside(name)}}
-        gives = {name: name for name in given} if self.gives is None else self.gives
-        gives = {name: outputs.get(outer, outer) for name, outer in gives.items()}
+        gives = {name: name for name in given} if self.gives is None and given is not None else self.gives
+        gives = gives and {name: outputs.get(outer, outer) for name, outer in gives.items()}
         return evolve(self, takes=takes, gives=gives, is_task=True)
 
     def _inside(self, name: str) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from types import NoneType
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from orch.definition._border import Border, renaming
 from orch.definition._options import breaker_of, timeout_of
@@ -116,8 +116,9 @@ class Group(Workflow):
     ) -> Self:
         """Return this group as a step of others that calls its inputs and outputs something else.
 
-        Outputs of a graph are then outputs of the graph around it, one by one, as those of a task are. The group may
-        still be run by itself, with the new names. A DefinitionError says which names it does not have.
+        Nothing but its inputs is filled from outside, and the outputs of a graph are outputs of the graph around it,
+        one by one, as those of a task are. The group may still be run by itself, with the new names. A DefinitionError
+        says which names it does not have.
 
         Args:
             name: What the step is called; as it is called now, unless given.
@@ -127,9 +128,7 @@ class Group(Workflow):
         takes = renaming("inputs", inputs, self.inputs if inputs else (), repr(self))
         given = self.outputs if isinstance(self, Graph) else ()
         gives = renaming("outputs", outputs, given, repr(self))
-        border = (self.border or Border()).rename(takes, gives, given)
-        if not isinstance(self, Graph):
-            border = evolve(border, gives=None, is_task=False)
+        border = (self.border or Border()).rename(takes, gives, given if isinstance(self, Graph) else None)
         return self._behind(border, self.name if name is None else name)
 
     def _behind(self, border: Border, name: str | None = None) -> Self:

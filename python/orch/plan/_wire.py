@@ -96,7 +96,7 @@ def wire(draft: Draft) -> Wiring:
 def _bordered(draft: Draft) -> list[int]:
     inner = list[int]()
     for scope, row in enumerate(draft.scopes):
-        crossed = row.border is not None and (row.border.values or row.border.takes)
+        crossed = row.border is not None and (row.border.values or row.border.takes or row.is_task)
         inner.append(scope if crossed else inner[row.parent] if scope else NONE)
     return inner if any(scope != NONE for scope in inner) else []  # as it mostly is
 
@@ -188,11 +188,11 @@ class _Walk:
             return wiring.constant(self.task.bound[name])
         passed = 0  # the end of the last group whose border the name has crossed: names inside of it do not count
         for row, border in self._borders():
-            if name in border.values or name in border.takes:
+            if row.is_task or name in border.values or name in border.takes:
                 slot = self._filled(parameter, name, range(passed, row.end + 1), row.start)
                 if slot >= 0 or name in border.values:
                     return slot if slot >= 0 else wiring.constant(border.values[name])
-                name, passed = border.takes[name], row.end + 1
+                name, passed = border.takes.get(name, name), row.end + 1
         slot = self._filled(parameter, name, range(passed, NONE) if passed else None)
         return wiring.input(parameter, name) if slot < 0 else slot
 
