@@ -7,9 +7,11 @@ attempt or the end of the step, `Run.fail` decides.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
+from inspect import iscoroutinefunction
 from typing import Any, cast
 
 from anyio import CancelScope, CapacityLimiter, Lock, Semaphore, WouldBlock, current_time
@@ -129,10 +131,22 @@ async def limited(limiter: Limiter | None, body: Body, job: Job | None = None) -
     try:
         return await body()
     finally:
-        if job is None or not job.is_lasting or isinstance(limiter, Lock):  # which only its owner may release
-            release()
+        if job is None or not job.is_lasting or _is_bound(limiter):
+            await _released(release)
         else:
             job.on_end.append(release)
+
+
+def _is_bound(limiter: Limiter) -> bool:
+    """Say whether it only takes it back from the task that has it, or from one that awaits."""
+    return isinstance(limiter, Lock) or iscoroutinefunction(limiter.release)
+
+
+async def _released(release: Callable[[], object]) -> None:
+    outcome = release()
+    if outcome is not None and hasattr(type(outcome), "__await__"):
+        with CancelScope(shield=True):
+            await outcome  # type: ignore[misc] # it has just been seen to be awaitable
 
 
 async def _acquire(limiter: Any, job: Job | None) -> Callable[[], object]:
@@ -148,7 +162,7 @@ async def _acquire(limiter: Any, job: Job | None) -> Callable[[], object]:
     try:
         await checkpoint_if_cancelled()  # who was stopped while it was handed over must not begin
     except BaseException:
-        release()
+        await _released(release)
         raise
     return release
 
@@ -192,22 +206,33 @@ async def in_thread(run: Run, node: int, seconds: float | None, job: Job, *, res
     Nobody can stop a thread. If this is cancelled, the job has as long to end as the run's grace says; if its time is
     over, it goes on by itself.
     """
-    with CancelScope() as scope:
-        if seconds is not None:
-            job.on_begin = partial(_set_deadline, scope, seconds)
-        run.hand_over(job, reserved=reserved)
-        try:
+    scope = CancelScope()
+    if seconds is not None:
+        job.on_begin = partial(_set_deadline, scope, seconds)
+    try:
+        with scope:
+            run.hand_over(job, reserved=reserved)
             await job.ended.wait()
-        except run.cancelled_class:
-            if not job.withdraw():
-                run.tell(job)
-            if job.is_begun and not scope.cancel_called:
-                with CancelScope(shield=True, deadline=current_time() + run.options.grace):
-                    await job.ended.wait()
-            if not job.ended.is_set():
-                raise
-        value = job.result()
-        return await value if hasattr(type(value), "__await__") else value
+    except run.cancelled_class:  # by somebody else, whatever the time is
+        if not job.withdraw():
+            run.tell(job)
+            with CancelScope(shield=True, deadline=current_time() + run.options.grace):
+                await job.ended.wait()
+        if not job.ended.is_set():
+            raise
+    if job.ended.is_set():
+        now = current_time() + (math.inf if seconds is None else seconds)  # the news of the beginning may come later
+        return await _given(run, node, seconds, min(scope.deadline, now), job.result())
+    run.tell(job)
+    raise TaskTimeoutError(run.plan.path(node), seconds or 0.0)
+
+
+async def _given(run: Run, node: int, seconds: float | None, deadline: float, value: Any) -> Any:
+    """Await what a plain function returned, if that is to be awaited, in what is left of its time."""
+    if not hasattr(type(value), "__await__"):
+        return value
+    with CancelScope(deadline=deadline):
+        return await value
     raise TaskTimeoutError(run.plan.path(node), seconds or 0.0)
 
 

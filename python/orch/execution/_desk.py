@@ -46,7 +46,7 @@ class Desk:
         self.leaving: Callable[[], bool] = _nobody  # whether threads are on their way home, and sends them there
         native: Any = current_token().native_token
         self._post: Callable[..., object] = getattr(native, "call_soon_threadsafe", None) or native.run_sync_soon
-        run.notice, run.at, run.later, run.drop = self._arrived, self.at, self.later, self.drop
+        run.notice, run.wake, run.at, run.later, run.drop = self._arrived, self.wake, self.at, self.later, self.drop
 
     def at(self, when: float, do: Callable[[], object]) -> Timer:
         """Call `do` at a time of the event loop's clock, unless that is dropped or the run has ended by then.

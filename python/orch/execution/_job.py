@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from contextvars import copy_context
 from typing import Any
 
@@ -12,6 +12,8 @@ from anyio import Event as Signal
 from anyio._core._eventloop import set_current_async_library
 
 __all__ = ("Job",)
+
+_logger = logging.getLogger("orch")
 
 
 def _nothing() -> None: ...
@@ -80,8 +82,10 @@ class Job:
         if self.is_dropped and hasattr(type(self.value), "__await__"):
             getattr(self.value, "close", _nothing)()  # or Python would say that it was never awaited
         for call in self.on_end:
-            with suppress(RuntimeError):  # of a limiter that only takes it back from the task that has it
+            try:
                 call()
+            except Exception:  # of a limiter; raised on, it would end the event loop
+                _logger.exception("what was to be done at the end of a body in a thread failed")
 
     def result(self) -> Any:
         """Return what the call returned, or raise what it raised."""

@@ -6,7 +6,7 @@ import threading
 from typing import Any
 
 from orch._core import Schedule
-from orch.event import CircuitEvent, Event, LogEvent
+from orch.event import CircuitEvent, Event
 from orch.plan import Plan
 from orch.policies import Change
 
@@ -29,10 +29,6 @@ class Record:
         self.released: set[int] = set()
         self.collected: set[int] = set()  # groups whose value is put together
         self.abandoned: list[int] = []
-
-    def log(self, node: int, level: str, message: str) -> None:
-        """Put what a step says through its context into the journal; from any thread."""
-        self.note(LogEvent, self.plan.path(node), level, message)
 
     def note(self, kind: type[Event], path: str, *facts: Any) -> None:
         """Put an event that is no change of a step's state into the journal; from any thread."""

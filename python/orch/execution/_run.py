@@ -14,6 +14,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count
+from threading import get_ident
 from typing import Any, Protocol
 
 from anyio import CancelScope, get_cancelled_exc_class
@@ -24,7 +25,7 @@ from orch._core import Schedule
 from orch.context import Context
 from orch.definition import Group
 from orch.errors import CircuitOpenError, TaskTimeoutError
-from orch.event import State, TaskEvent
+from orch.event import LogEvent, State, TaskEvent
 from orch.execution._clocked import clocked, unclocked
 from orch.execution._failure import annotate, decide, foreign, is_cancelled, is_foreign, unwrapped, without_cancellation
 from orch.execution._options import Options
@@ -96,6 +97,7 @@ class Run(Wires, Record):
         self.lanes: dict[int, Lane] = {}  # by the step they are suspended in
         self.guards: dict[int, Permit | CircuitOpenError | None] = {}  # groups with timeout or breaker that have begun
         self.undone: set[int] = set()  # steps whose compensation has begun
+        self.thread = get_ident()  # that of the event loop
         self._guard()
 
     def _guard(self) -> None:
@@ -118,6 +120,12 @@ class Run(Wires, Record):
     def time(self, nanoseconds: int) -> datetime:
         """Return the time so long after the start."""
         return self.started + timedelta(0, 0, nanoseconds // 1000)
+
+    def log(self, node: int, level: str, message: str) -> None:
+        """Put what a step says through its context into the journal, and let others hear it; from any thread."""
+        self.note(LogEvent, self.plan.path(node), level, message)
+        if self.watched:
+            (self.publish if get_ident() == self.thread else self.wake)()
 
     # -- how steps end ---------------------------------------------------------------------------------------------
 
@@ -164,6 +172,8 @@ class Run(Wires, Record):
         error = underlying(error)
         self.annotate(error, node)
         with self.lock:  # of two threads that fail, the first in the journal is the first here
+            if node in self.errors:  # it has failed already; this is of what was to be done after it
+                return
             self.record(node, error)
             try:
                 self.schedule.fail(node)

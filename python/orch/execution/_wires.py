@@ -33,6 +33,7 @@ class Wires:
         self.grow: Callable[[], object] = _nothing  # have worker threads take what is ready for them
         self.stop_thread: Callable[[int], object] = _nothing  # ask for the end of a step in a thread
         self.notice: Callable[[], object] = _nothing  # tell the desk that something may have changed
+        self.wake: Callable[[], object] = _nothing  # the same, from any thread
         self.publish: Callable[[], object] = _nothing  # let subscribers have what has happened
         self.room: Callable[[], Awaitable[None]] = _no_wait  # wait for subscribers that are too far behind
         self.crowded: Callable[[], object] = _nothing  # whether there are such: threads take nothing new then
