@@ -394,7 +394,7 @@ def renamed(draw: st.DrawFn) -> tuple[Graph, Graph, Mapping[str, str], Mapping[s
 
 
 @given(renamed())
-@settings(max_examples=100)
+@settings(deadline=None, max_examples=100)
 def test_any_renaming_changes_names_and_nothing_else(
     drawn: tuple[Graph, Graph, Mapping[str, str], Mapping[str, str]],
 ) -> None:
@@ -427,7 +427,7 @@ def trees(draw: st.DrawFn, depth: int = 2) -> Group:
 
 
 @given(trees(), st.booleans())
-@settings(max_examples=150, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.filter_too_much])
 def test_binding_is_giving_and_renaming_is_giving_by_another_name(group: Group, both: bool) -> None:
     try:
         names = group.inputs if both else group.inputs[:1]
