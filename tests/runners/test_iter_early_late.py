@@ -229,6 +229,36 @@ async def test_what_an_abandoned_thread_says_after_the_end_is_no_part_of_the_rec
     assert [event.message for event in seen if isinstance(event, LogEvent)] == ["in time"]
 
 
+# -- in the middle -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["loop", "thread"])
+async def test_what_steps_say_is_shown_at_once(kind: str) -> None:
+    """Not only when something else happens: here nothing does, until the reader has seen it."""
+    told, seen_it = anyio.Event(), threading.Event()
+
+    async def loop(context: Context[Any]) -> None:
+        context.log("first")
+        await anyio.lowlevel.checkpoint()
+        context.log("second")
+        await told.wait()
+
+    def thread(context: Context[Any]) -> None:
+        context.log("first")
+        context.log("second")
+        assert seen_it.wait(10)
+
+    try:
+        async with iterated(loop if kind == "loop" else thread, Context()) as run:
+            async for event in run:
+                if isinstance(event, LogEvent) and event.message == "second":
+                    seen_it.set()
+                    told.set()
+    finally:
+        seen_it.set()
+    assert run.result.state is State.SUCCEEDED
+
+
 # -- when the machine has no more threads ------------------------------------------------------------------------------
 
 
