@@ -120,10 +120,10 @@ async def _walk(run: Run, lane: Lane, begun: Begun | None) -> None:  # noqa: C90
 
 async def _slowly(run: Run, lane: Lane, step: int, signal: object, rest: Awaitable[Any]) -> bool:
     """See a step to its end that is suspended or has failed; False if the lane must end because it was stopped."""
-    run.enter(step, lane)
-    suspended = signal is not _FAILED
-    signal = await rest
-    run.exit(step, suspended=suspended)
+    if signal is not _FAILED:
+        run.enter(step, lane)
+        signal = await rest
+        run.exit(step)
     value, lane.outcome[0] = lane.outcome[0], None
     if signal is _DONE:  # what came first counts: here the result, below the cancellation
         run.values[step] = value

@@ -145,7 +145,7 @@ class Run(Wires, Record):
         elif is_foreign(error):
             error = foreign(error)
         if isinstance(error, Exception):
-            self.fail(node, error, final=self.is_final(lane))
+            self.fail(node, error, final=self.is_final(lane) or node in self.reasons)
             self.react()
         else:
             self.interrupt(node, error)
@@ -330,11 +330,10 @@ class Run(Wires, Record):
         self.spread()
         self.publish()
 
-    def exit(self, node: int, *, suspended: bool) -> None:
-        """The step has ended; if it was suspended, the event loop had its turn."""
+    def exit(self, node: int) -> None:
+        """The step has ended, after the event loop had its turn."""
         self.lanes.pop(node, None)
-        if suspended:
-            self.schedule.breathe()
+        self.schedule.breathe()
 
     def check(self, lane: Lane) -> None:
         """Take note of a cancellation from outside, whatever the step has made of it."""
