@@ -501,3 +501,17 @@ async def test_what_outlasts_the_grace_is_undone_nevertheless() -> None:
     go.set()
     assert diary.lines[:3] == ["a", "undo late", "undo a"]
     assert [record.path for record in result.abandoned] == ["lasts"]
+
+
+async def test_what_a_compensation_over_its_timeout_returns_to_be_awaited_is_closed() -> None:
+    """Python would say that it was never awaited, which is an error here."""
+
+    async def rest() -> None: ...
+
+    def late() -> Any:
+        time.sleep(0.03)
+        return rest()
+
+    group = compensated(Task(ticks, name="a", compensate=Task(late, timeout=0.01)), failing(ValueError()))
+    result = await settle(group)
+    assert isinstance(result.tasks["a"].compensation_error, TaskTimeoutError)

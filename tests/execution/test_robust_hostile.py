@@ -177,3 +177,56 @@ async def test_a_strategy_object_that_raises_while_a_group_compensates_inside() 
     assert diary.lines == ["a", "undo a"]
     assert [type(error) for error in result.errors] == [ValueError, LookupError]
     assert states(result)["z"] == "skipped"
+
+
+# -- policies of the user's own ----------------------------------------------------------------------------------------
+
+
+def raises(*_: Any) -> Any:
+    raise LookupError("policy")
+
+
+def own(base: Any, **methods: Any) -> Any:
+    """A policy of a class of one's own."""
+    return type("Own", (base,), methods)()
+
+
+@pytest.mark.parametrize("kind", ["coroutine", "suspended", "thread", "in place"])
+async def test_a_policy_that_raises_fails_the_task(kind: str) -> None:
+    def act() -> None:
+        raise ValueError
+
+    task = Task(
+        of_kind(kind, act), name="s", thread=False if kind == "in place" else None, retry=own(Retry, next_delay=raises)
+    )
+    result = await settle(Sequence(task, Task(ticks, name="next"), on_failure="continue"))
+    assert [str(error) for error in result.errors] == ["policy"]
+    assert states(result) == {"s": "failed", "next": "succeeded"}
+
+
+@pytest.mark.parametrize("answer", [float("nan"), -5, "soon"], ids=repr)
+async def test_a_policy_that_answers_nonsense_fails_the_task(answer: Any) -> None:
+    def next_delay(_: Any, attempt: int, *__: Any) -> Any:
+        return answer if attempt < 3 else None
+
+    task = failing(ValueError(), retry=own(Retry, next_delay=next_delay))
+    result = await settle(Sequence(task, Task(ticks, name="next"), on_failure="continue"))
+    assert states(result) == {"fails": "failed", "next": "succeeded"}
+    assert isinstance(result.errors[0], TypeError if answer == "soon" else ValueError)
+
+
+async def test_a_class_that_cannot_be_judged_fails_the_task() -> None:
+    result = await settle(failing(ValueError(), retry=Retry(3, delay=0, retry_on=EvasiveError)))
+    assert [str(error) for error in result.errors] == ["instancecheck"]
+
+
+@pytest.mark.parametrize("ends", ["well", "badly"])
+async def test_a_breaker_of_a_group_that_raises_does_not_stop_the_run(ends: str) -> None:
+    broken = own(CircuitBreaker, succeeded=raises, failed=raises)
+    step: Any = Task(ticks, name="s") if ends == "well" else failing(ValueError(), "s")
+    with anyio.fail_after(10):
+        result = await orch.run(
+            Sequence(Sequence(step, breaker=broken, name="g"), Task(ticks, name="next"), on_failure="continue"),
+            raise_on_failure=False,
+        )
+    assert states(result)["next"] == "succeeded"

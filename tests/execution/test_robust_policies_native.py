@@ -30,6 +30,10 @@ class Phase:
         self.ran: list[str] = []
         self.go = threading.Event()
 
+    def end(self) -> None:
+        """Let bodies in threads end, soon."""
+        asyncio.get_running_loop().call_later(0.01, self.go.set)
+
     async def stays(self) -> None:
         self.reached.set()
         await asyncio.sleep(60)
@@ -67,7 +71,6 @@ class Phase:
             self.go.wait(10)
 
         loop = asyncio.get_running_loop()
-        loop.call_later(0.02, self.go.set)
         return Task(waits, timeout=60)
 
     def over_time_in_thread(self) -> Any:
@@ -76,7 +79,6 @@ class Phase:
             self.go.wait(10)
 
         loop = asyncio.get_running_loop()
-        loop.call_later(0.05, self.go.set)
         return Task(waits, timeout=0.005, retry=Retry(3, delay=0))
 
     def undoing(self) -> Any:
@@ -90,7 +92,6 @@ class Phase:
             self.ran.append("undone")
 
         loop = asyncio.get_running_loop()
-        loop.call_later(0.02, self.go.set)
         return Sequence(Task(ticks, name="a", compensate=undo), failing(ValueError()), on_failure="compensate")
 
 
@@ -126,6 +127,7 @@ async def test_a_cancelled_task_gets_its_cancellations_back_and_can_answer_them(
     await phase.reached.wait()
     for _ in range(times):
         task.cancel()
+    phase.end()
     assert await task == "answered"
     assert counts == list(range(times, -1, -1))
     last = heard[-1]
@@ -145,8 +147,13 @@ async def test_a_timeout_of_asyncio_around_the_run_is_a_plain_timeout(make: Call
 
     async def caller() -> None:
         async with asyncio.timeout(None) as deadline:
+
+            def expire(_: object) -> None:
+                deadline.reschedule(asyncio.get_running_loop().time())
+                phase.end()
+
             reached = asyncio.create_task(phase.reached.wait())
-            reached.add_done_callback(lambda _: deadline.reschedule(asyncio.get_running_loop().time()))
+            reached.add_done_callback(expire)
             await orch.run(make(phase))
 
     with pytest.raises(TimeoutError) as caught:
