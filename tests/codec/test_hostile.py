@@ -136,6 +136,7 @@ BOMBS: dict[str, tuple[Callable[[], str], str]] = {
     "equal keys": (lambda: document("{" + ", ".join(['"a": 1'] * 100_000) + "}"), "the key 'a' stands there twice"),
     "digits": (lambda: document("1" * 1_000_000), "a number of 1000000 digits: at most 640 are allowed"),
     "negative digits": (lambda: document("[-" + "1" * 1_000_000 + "]"), "digits: at most 640 are allowed"),
+    "a large float": (lambda: document("[1e999]"), "a number that no float can hold"),
     "microseconds": (lambda: document('{"!!microseconds": "' + "1" * 1_000_000 + '"}'), "expected microseconds, found"),
     "a long zone": (lambda: document('{"!!datetime": "2026-01-01[' + "A/" * 100_000 + 'B]"}'), "expected datetime"),
     "one hash": (

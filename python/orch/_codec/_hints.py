@@ -90,10 +90,11 @@ def _name(hint: Any) -> str:
     return hint.__qualname__ if isinstance(hint, type) else repr(hint)[:_SHOWN]
 
 
-def candidates(hints: Hints, name: str) -> list[type]:
+@_remembered
+def candidates(hints: Hints, name: str) -> tuple[type, ...]:
     """Find the classes of this name among the alternatives."""
     classes = dict.fromkeys(map(_class_of, hints))
-    return [each for each in classes if is_writable_class(each) and each.__qualname__ == name]
+    return tuple(each for each in classes if is_writable_class(each) and each.__qualname__ == name)
 
 
 def accepts(hints: Hints, value: object) -> bool:

@@ -1,5 +1,6 @@
 """From what JSON can hold to values: exactly those that were written, if they are what is expected."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from enum import Enum, Flag
@@ -33,16 +34,14 @@ class Reader:
         """Read the value that `node` stands for; CodecError unless it fits one of the hints."""
         kind = type(node)
         if kind is dict:
-            name = next(iter(node), "") if len(node) == 1 else ""
-            return (
-                self._marked(name, node[name], hints, at, depth)
-                if name[:1] == "!"
-                else self._object(node, hints, at, depth)
-            )
+            name = next(iter(node), "")
+            if len(node) == 1 and name.startswith("!"):
+                return self._marked(name, node[name], hints, at, depth)
+            return self._object(node, hints, at, depth)
         if kind is list:
             return self._items(list, node, hints, at, depth)
-        if kind is Broken:
-            raise fail(self.part, at, str(node))
+        if kind is Broken or (kind is float and math.isinf(node)):
+            raise fail(self.part, at, str(node) if kind is Broken else "a number that no float can hold")
         return self._fitting(node, hints, at)
 
     def _fitting(self, value: Any, hints: Hints, at: At) -> Any:
@@ -123,7 +122,7 @@ class Reader:
         return {key: self.read(node, expected[1](key), (at, key), depth - 1) for key, node in nodes}
 
     def _instance(self, name: str, inner: Any, hints: Hints, at: At, depth: int) -> Any:
-        found = candidates(hints, name) or (list(self._classes.get(name, ())) if UNKNOWN in hints else [])
+        found = candidates(hints, name) or (tuple(self._classes.get(name, ())) if UNKNOWN in hints else ())
         if len(found) > 1:
             raise fail(self.part, at, f"several classes are named {name!r}: rename one of them")
         if not found:
@@ -157,11 +156,8 @@ class Reader:
     def _check_fields(self, name: str, shape: Shape, nodes: dict[str, Any], at: At) -> None:
         for key in nodes:
             if key not in shape.fields and not shape.more:
-                raise fail(
-                    self.part,
-                    (at, key),
-                    f"{name} has no such field{did_you_mean(close_matches(key, shape.fields), '; {}')}",
-                )
+                hint = did_you_mean(close_matches(key, shape.fields), "; {}")
+                raise fail(self.part, (at, key), f"{name} has no such field{hint}")
         for key, field in shape.fields.items():
             if field.required and field.argument and key not in nodes:
                 raise fail(self.part, (at, key), f"{name} needs this field, and it is not there")
