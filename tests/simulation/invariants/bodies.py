@@ -106,7 +106,8 @@ def limits(seen: Seen) -> Iterator[str]:
 
 def _rate(seen: Seen, number: int) -> Iterator[str]:
     limiter = seen.case.limiters[number]
-    names = {name for name, step in seen.steps.items() if step.limiter == number}
+    waiting = seen.threaded if seen.case.threads else set[str]()  # for a thread, after the limiter let them start
+    names = {name for name, step in seen.steps.items() if step.limiter == number} - waiting
     times = [entry.time for entry in seen.entries if entry.what == "start" and entry.name in names]
     if limiter.kind == "rate":
         for one, other in zip(times, times[limiter.size :], strict=False):

@@ -54,7 +54,7 @@ def ignore_the_limit_of_the_run() -> list[Change]:
 
 @mutant
 def skip_the_release_of_a_limiter() -> list[Change]:
-    async def limited(limiter: Any, body: Callable[[], Awaitable[Any]]) -> Any:
+    async def limited(limiter: Any, body: Callable[[], Awaitable[Any]], _: object = None) -> Any:
         if limiter is not None:
             await limiter.acquire()
         return await body()
@@ -64,7 +64,7 @@ def skip_the_release_of_a_limiter() -> list[Change]:
 
 @mutant
 def release_a_limiter_only_after_success() -> list[Change]:
-    async def limited(limiter: Any, body: Callable[[], Awaitable[Any]]) -> Any:
+    async def limited(limiter: Any, body: Callable[[], Awaitable[Any]], _: object = None) -> Any:
         if limiter is not None:
             await limiter.acquire()
         value = await body()
@@ -77,7 +77,7 @@ def release_a_limiter_only_after_success() -> list[Change]:
 
 @mutant
 def never_wait_for_a_limiter() -> list[Change]:
-    async def limited(_: Any, body: Callable[[], Awaitable[Any]]) -> Any:
+    async def limited(_: Any, body: Callable[[], Awaitable[Any]], __: object = None) -> Any:
         return await body()
 
     return [(attempt, "limited", limited)]
