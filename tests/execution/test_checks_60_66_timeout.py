@@ -70,6 +70,16 @@ class Gate:
         timer.start()
 
 
+def opening(gate: Gate, after: float = 0.01) -> Callable[[Event], None]:
+    """A subscriber that opens the gate soon after a task has failed."""
+
+    def listen(event: Event) -> None:
+        if isinstance(event, TaskEvent) and event.state is State.FAILED:
+            gate.open(after)
+
+    return listen
+
+
 def at(result: orch.RunResult, path: str, state: State) -> float:
     """How many seconds after the start of the run a task got into a state."""
     event = next(event for event in by_path(result.trace)[path] if event.state is state)
@@ -302,8 +312,8 @@ async def test_check_62_a_thread_that_outlives_the_grace_is_abandoned() -> None:
 
 async def test_check_62_a_thread_that_ends_within_the_grace_is_not() -> None:
     gate = Gate()
-    gate.open(after=0.05)
-    result = await settle(Task(gate, name="gate", timeout=SOON), runner=AsyncRunner(grace=10))
+    runner = AsyncRunner(grace=10, subscribers=[opening(gate)])
+    result = await settle(Task(gate, name="gate", timeout=SOON), runner=runner)
     assert not result.abandoned
     assert gate.left.is_set()
 
@@ -351,7 +361,6 @@ async def test_check_62_threads_over_time_count_among_the_threads_of_the_run() -
 
 async def test_check_62_what_a_thread_returns_late_is_dropped_and_awaitables_are_closed() -> None:
     gate = Gate()
-    gate.open(after=0.03)
 
     async def never() -> None: ...
 
@@ -359,20 +368,19 @@ async def test_check_62_what_a_thread_returns_late_is_dropped_and_awaitables_are
         gate()
         return never()
 
-    result = await settle(Task(late, timeout=SOON))
+    result = await settle(Task(late, timeout=SOON), subscribers=[opening(gate)])
     assert isinstance(result.errors[0], TaskTimeoutError)
     assert result.value is None
 
 
 async def test_check_62_what_a_thread_raises_late_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
     gate = Gate()
-    gate.open(after=0.03)
 
     def late() -> Any:
         gate()
         raise KeyError
 
-    result = await settle(Task(late, timeout=SOON))
+    result = await settle(Task(late, timeout=SOON), subscribers=[opening(gate)])
     assert [type(error) for error in result.errors] == [TaskTimeoutError]
     assert "late" in caplog.text
 
@@ -433,12 +441,12 @@ async def test_check_63_waiting_for_a_slot_is_no_timeout(where: str) -> None:
 
 async def test_check_63_waiting_for_a_thread_is_no_timeout() -> None:
     gate = Gate()
-    gate.open(after=0.1)
+    gate.open(after=0.3)
 
     def quick() -> str:
         return "quick"
 
-    steps = [Task(gate, name="gate", timeout=10), *[Task(quick, name=f"q{k}", timeout=0.05) for k in range(3)]]
+    steps = [Task(gate, name="gate", timeout=10), *[Task(quick, name=f"q{k}", timeout=0.25) for k in range(3)]]
     result = await settle(Parallel(*steps), runner=AsyncRunner(threads=1))
     assert result.state is State.SUCCEEDED
 
@@ -728,7 +736,7 @@ async def test_a_step_that_returns_in_spite_of_the_group_deadline_has_its_value_
 
 async def test_a_thread_in_a_group_over_its_timeout_is_waited_for_within_the_grace() -> None:
     gate = Gate()
-    gate.open(after=0.03)
+    gate.open(after=0.2)
     result = await settle(Parallel(Task(gate, name="gate"), timeout=SOON, name="g"))
     assert states(result) == {"gate": "succeeded"}
     assert [type(error) for error in result.errors] == [TaskTimeoutError]
@@ -736,7 +744,7 @@ async def test_a_thread_in_a_group_over_its_timeout_is_waited_for_within_the_gra
 
 async def test_a_thread_with_policies_in_a_group_over_its_timeout_is_waited_for_too() -> None:
     gate = Gate()
-    gate.open(after=0.03)
+    gate.open(after=0.2)
     result = await settle(Parallel(Task(gate, name="gate", timeout=60), timeout=SOON, name="g"))
     assert states(result) == {"gate": "succeeded"}
     assert [type(error) for error in result.errors] == [TaskTimeoutError]

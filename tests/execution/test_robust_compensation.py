@@ -427,7 +427,7 @@ async def test_a_second_attempt_of_a_compensation_does_not_overlap_the_first() -
 
     def undo() -> None:
         diary.write("begin")
-        time.sleep(0.05)
+        time.sleep(0.2)
         diary.write("end")
 
     task = Task(undo, timeout=0.01, retry=Retry(2, delay=0))
@@ -480,7 +480,7 @@ async def test_a_group_is_not_undone_while_a_body_over_its_timeout_still_runs() 
     diary = Diary()
 
     def lasts() -> None:
-        time.sleep(0.1)
+        time.sleep(0.2)
         diary.write("body ended")
 
     late = Task(lasts, timeout=0.01, compensate=diary.undo("late"), compensate_unknown=True)
@@ -509,7 +509,7 @@ async def test_what_a_compensation_over_its_timeout_returns_to_be_awaited_is_clo
     async def rest() -> None: ...
 
     def late() -> Any:
-        time.sleep(0.03)
+        time.sleep(0.2)
         return rest()
 
     group = compensated(Task(ticks, name="a", compensate=Task(late, timeout=0.01)), failing(ValueError()))
