@@ -134,7 +134,8 @@ class Seen:
     @cached_property
     def cancelled_at(self) -> float | None:
         """When the caller was cancelled, the run told to end, or a body ended it all; None if nobody did so."""
-        dropped = set[str]() if isinstance(self.raised, SystemExit) else self.threaded  # nobody hears of those any more
+        heard = {event.name for event in self.told if isinstance(event.error, SystemExit)}
+        dropped = self.threaded - heard  # what a thread raises that was given up
         said = (entry for entry in self.entries if entry.what == "cancel" and entry.name not in dropped)
         return next((entry.time for entry in said), None)
 

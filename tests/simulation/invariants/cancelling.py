@@ -14,7 +14,7 @@ def nothing_new(seen: Seen) -> Iterator[str]:
     """Once the cancellation of the caller has been delivered no body begins, and none at any later time."""
     asked, delivered = None, False
     for entry in seen.entries:
-        if entry.what == "cancel":
+        if entry.what == "cancel" and entry.time >= (inf if seen.cancelled_at is None else seen.cancelled_at):
             asked = entry.time
         delivered = delivered or entry.what == "delivered"
         if entry.what == "start" and asked is not None and (delivered or entry.time > asked):
