@@ -117,7 +117,7 @@ def returned(seen: Seen) -> Iterator[str]:
     if seen.raised is not None:
         if not isinstance(seen.raised, SystemExit) or seen.cancelled_at is None:
             yield f"raised {seen.raised!r}"
-    elif exits and seen.case.cancel is None:
+    elif exits and not any(entry.what == "cancel" and entry.detail is None for entry in seen.entries):
         yield f"a body raised SystemExit, and the result is {seen.result}"
     elif seen.result is None and seen.cancelled_at is None:
         yield f"{seen.state} without a result"
