@@ -19,6 +19,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import Context
 from functools import partial
 from queue import SimpleQueue
@@ -92,11 +93,16 @@ class Threads:
 
     def _abandon(self, node: int) -> None:
         """Give up waiting for a step whose grace is over: its thread ends with its body."""
-        is_here = node in self.stopping and node not in self.run.lanes
-        if is_here and self.run.schedule.state(node) == State.RUNNING.code:
+        if node not in self.stopping or node in self.run.lanes:
+            return
+        with suppress(ValueError):  # it has ended, perhaps in this very moment
             self._lasting[node] = self.run.held(node)
             self.run.abandoned.append(node)
-            self.run.schedule.cancel(node)
+            try:
+                self.run.schedule.cancel(node)
+            except ValueError:
+                self.run.abandoned.remove(node)
+                self._lasting.pop(node, _nothing)()
 
     def _obeyed(self, node: int) -> None:
         if self.run.schedule.state(node) == State.RUNNING.code:
@@ -265,11 +271,11 @@ class Threads:
         told = step in self.stopping and isinstance(error, run.cancelled_class)  # it has asked whether it is to end
         if not told and (isinstance(error, run.cancelled_class) or is_foreign(error)):  # nobody can cancel a thread
             error = foreign(error)
-        if told:
-            self.desk.messages.append(partial(self._obeyed, step))
-        elif step in run.abandoned:
+        if step in run.abandoned:
             _logger.warning("task %r failed after it was abandoned", run.plan.path(step), exc_info=error)
             self._let_go(step)
+        elif told:
+            self.desk.messages.append(partial(self._obeyed, step))
         elif isinstance(error, Exception):
             run.fail(step, error)
         else:
