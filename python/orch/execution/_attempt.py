@@ -77,7 +77,8 @@ async def _timed(run: Run, step: int, rules: Rules, trail: Trail, lane: Lane) ->
     if seconds is None:
         return await _body(run, step, trail)
     trail.is_late = False
-    timer = run.at(current_time() + seconds, partial(_expire, run, trail, lane))
+    deadline = current_time() + seconds
+    timer = run.at(deadline, partial(_expire, run, trail, lane))
     try:
         value = await _body(run, step, trail)
     except BaseException as error:
@@ -86,7 +87,7 @@ async def _timed(run: Run, step: int, rules: Rules, trail: Trail, lane: Lane) ->
         raise
     finally:
         run.drop(timer)
-    if trail.is_late:
+    if trail.is_late or current_time() > deadline:  # a body that blocks the event loop blocks the timer, too
         run.log(step, "warning", f"returned a value after its timeout of {seconds:g} s")
     return value
 
@@ -158,7 +159,12 @@ async def _acquire(limiter: Any, job: Job | None) -> Callable[[], object]:
         with suppress(WouldBlock):
             limiter.acquire_nowait()
             return release
-    await acquire()
+    taken = acquire()
+    if not hasattr(type(taken), "__await__"):
+        await _released(release)
+        found = f"{type(limiter).__name__}.acquire() gave {taken!r:.100}: make it `async def acquire`"
+        raise TypeError(f"limiter: expected an acquire() that is awaited, found that {found}")
+    await taken
     try:
         await checkpoint_if_cancelled()  # who was stopped while it was handed over must not begin
     except BaseException:

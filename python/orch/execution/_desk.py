@@ -15,7 +15,7 @@ from typing import Any
 
 from anyio import CancelScope, current_time, move_on_at
 from anyio import Event as Signal
-from anyio.lowlevel import current_token
+from anyio.lowlevel import checkpoint, current_token
 
 from orch.execution._run import Run
 
@@ -110,6 +110,8 @@ class Desk:
                 with move_on_at(self._alarm):
                     await self._news.wait()
                 self._news = Signal()
+                if self._timers and self._timers[0][0] <= current_time():
+                    await checkpoint()  # what ends in the tick of its deadline has ended in time
                 while self.messages:
                     self.messages.popleft()()
                 self._ring()

@@ -170,7 +170,7 @@ async def _call(run: Run, node: int, task: Task[..., Any], call: Any, job: Job |
 async def _in_thread(run: Run, node: int, seconds: float | None, job: Job) -> None:
     """Have a thread make it; when its time is over, wait for the thread before anything else is done."""
     try:
-        await in_thread(run, node, seconds, job, reserved=True)
+        await alone(in_thread(run, node, seconds, job, reserved=True))  # which may await what the function returns
     finally:
         if job.is_lasting:
             job.is_dropped = True

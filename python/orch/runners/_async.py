@@ -17,7 +17,7 @@ from orch.event import event_bus
 from orch.execution import Options, Run, RunSource, bind, execute
 from orch.plan import Plan, compile, values_for  # noqa: A004 (the verb users know from re)
 from orch.plan import select as part_of
-from orch.policies import seconds
+from orch.policies import Seconds, seconds
 from orch.result import RunResult
 from orch.runners._iter import GraphRun
 
@@ -60,13 +60,12 @@ class AsyncRunner:
         context: Context[Any] | None = None,
         clock: Clock | None = None,
         rng: random.Random | None = None,
-        grace: float = 5.0,
-        compensation_timeout: float = 60.0,
+        grace: Seconds = 5.0,
+        compensation_timeout: Seconds = 60.0,
         strict_subscribers: bool = False,
     ) -> None:
         expect("limit", limit, int, NoneType, least=1)
         expect("threads", threads, int, NoneType, least=1)
-        expect("grace", grace, int, float, least=0)
         expect("rng", rng, random.Random, NoneType)
         expect("strict_subscribers", strict_subscribers, bool)
         self._context = _context(context)
@@ -74,8 +73,8 @@ class AsyncRunner:
             _callables(subscribers),
             min(limit or 0, 0xFFFFFFFF),  # no run has more steps than that
             threads or 40,
-            float(grace),
-            seconds("compensation_timeout", compensation_timeout) or float("inf"),
+            _endless(seconds("grace", grace, zero=True)),
+            _endless(seconds("compensation_timeout", compensation_timeout)),
             strict_subscribers,
             time if clock is None else _clock(clock),
             rng or random.Random(),  # noqa: S311 (spreads retries, keeps no secret)
@@ -192,6 +191,10 @@ def _known(run: Run) -> RunResult:
     return RunResult(run.run_id, name, run.state, source, errors, run.context, *times, abandoned)
 
 
+def _endless(seconds: float | None) -> float:
+    return float("inf") if seconds is None else seconds
+
+
 def _clock(clock: Any) -> Clock:
     for method in ("monotonic", "time"):
         if not callable(getattr(clock, method, None)):
@@ -219,6 +222,7 @@ def _given(positional: Any, inputs: Any, context: Any, keywords: Any) -> tuple[d
 def _callables(subscribers: Subscribers) -> tuple[Callable[[Any], object], ...]:
     if callable(subscribers):
         raise TypeError("subscribers: expected several callables, as a list, found a single one: write [subscriber]")
+    expect("subscribers", subscribers, Iterable)
     found: tuple[Any, ...] = tuple(subscribers)
     if wrong := [type(each).__name__ for each in found if not callable(each)]:
         raise TypeError(f"subscribers: expected callables that take an event, found {wrong[0]}")

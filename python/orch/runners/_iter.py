@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from threading import get_ident
-from types import TracebackType
+from types import NoneType, TracebackType
 from typing import Self
 
 from anyio import Event as Signal
 from anyio import from_thread
 from anyio.lowlevel import checkpoint, current_token
 
-from orch.errors import close_matches, did_you_mean
-from orch.event import Event
+from orch.errors import close_matches, did_you_mean, expect
+from orch.event import Event, State
 from orch.execution import Aside, Run, Stream, execute
 from orch.result import RunResult
 
@@ -61,6 +61,7 @@ class GraphRun:
         return self
 
     async def __anext__(self) -> Event:
+        self._check_begun()
         for event in self._fetched:
             return event
         if self._is_read:
@@ -102,6 +103,7 @@ class GraphRun:
 
         An interrupt that ended the run (KeyboardInterrupt, SystemExit) is raised, here and by leaving the block.
         """
+        self._check_begun()
         with self._stream.lifted():
             await self._over.wait()
         if self._failure is not None:
@@ -119,6 +121,7 @@ class GraphRun:
         Raises:
             KeyError: There is no such step.
         """
+        expect("step", step, str, NoneType)
         node = None if step is None else self._node(step)
         if get_ident() == self._thread:
             return self._cancel(node)
@@ -132,6 +135,10 @@ class GraphRun:
                 raise
             return False
 
+    def _check_begun(self) -> None:
+        if not self._is_begun:
+            raise RuntimeError("the run has not begun: write `async with runner.iter(…) as run:`")
+
     def _node(self, step: str) -> int:
         plan = self._run.plan
         paths = {path: node for node, path in plan.paths.items()}
@@ -144,8 +151,8 @@ class GraphRun:
 
     def _cancel(self, node: int | None) -> bool:
         run = self._run
-        if not run.schedule.is_active():
-            return False
+        if all(State.from_code(run.schedule.state(each)).is_final for each in run.plan.nodes):
+            return False  # at most compensations are left, which are not to be cut short
         if node is not None:
             stopped = not run.cancelled and run.cancel_step(node)
         else:
