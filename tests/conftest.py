@@ -68,7 +68,8 @@ def nothing_blocks(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     with blockbuster_ctx("orch") as blockbuster:
         # A thread that starts is waited for, and an idle one that ends: microseconds, as in anyio and trio.
-        blockbuster.functions["threading.Lock.acquire"].can_block_in("orch/execution/_threads.py", {"grow", "leaving"})
+        moments = {"grow", "hand_over", "leaving", "tell"}
+        blockbuster.functions["threading.Lock.acquire"].can_block_in("orch/execution/_threads.py", moments)
         yield
 
 
