@@ -18,6 +18,7 @@ import trio
 
 import orch
 from orch.testing import DeadlockError, VirtualClock, run
+from orch.testing._deadlock import Patience
 
 both = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 
@@ -246,6 +247,77 @@ def test_a_workflow_with_plain_functions_runs(backend: Any) -> None:
         return plain + 1
 
     assert run(orch.run, orch.Graph(plain, waits), backend=backend).value == {"plain": 1, "waits": 2}
+
+
+def nap() -> None:
+    time.sleep(0.001)
+
+
+@both
+def test_a_thread_that_has_nothing_to_do_with_it_may_end(backend: Any) -> None:
+    async def call() -> str:
+        threading.Thread(target=time.sleep, args=(0.1,)).start()
+        return await anyio.to_thread.run_sync(lambda: time.sleep(0.2) or "done")
+
+    foreign = threading.Thread(target=time.sleep, args=(0.1,))
+    foreign.start()
+    assert run(call, backend=backend) == "done"
+    foreign.join()
+
+
+@both
+def test_threads_of_an_earlier_run_are_used_again(backend: Any) -> None:
+    async def call() -> str:
+        return await anyio.to_thread.run_sync(lambda: time.sleep(0.05) or "done")
+
+    assert [run(call, backend=backend) for _ in range(5)] == ["done"] * 5
+
+
+@both
+def test_what_a_thread_has_told_before_it_ended_is_heard(backend: Any) -> None:
+    for _ in range(300):
+        assert run(orch.run, orch.Parallel(*[nap] * 4), backend=backend).value == [None] * 4
+
+
+async def forsaken() -> None:
+    await anyio.Event().wait()
+
+
+async def after_a_thread() -> None:
+    await anyio.to_thread.run_sync(nap)
+    await forsaken()
+
+
+@both
+@pytest.mark.parametrize(
+    "stuck",
+    [
+        pytest.param(lambda: orch.run(orch.Sequence(nap, forsaken)), id="sequence"),
+        pytest.param(lambda: orch.run(orch.Parallel(nap, forsaken)), id="parallel"),
+        pytest.param(after_a_thread, id="a thread of anyio"),
+    ],
+)
+def test_threads_do_not_hide_a_deadlock(monkeypatch: pytest.MonkeyPatch, backend: Any, stuck: Any) -> None:
+    monkeypatch.setattr(Patience, "LONGEST", 0.4)
+    monkeypatch.setattr(Patience, "PARKED", 0.2)
+    with pytest.raises(DeadlockError, match="in forsaken"):
+        run(stuck, backend=backend)
+
+
+@both
+def test_a_deadlock_names_the_threads_that_were_waited_for(monkeypatch: pytest.MonkeyPatch, backend: Any) -> None:
+    monkeypatch.setattr(Patience, "LONGEST", 0.2)
+    end = threading.Event()
+
+    async def call() -> None:
+        threading.Thread(target=end.wait, name="hopeless").start()
+        await forsaken()
+
+    try:
+        with pytest.raises(DeadlockError, match=r"  thread hopeless gave no news in 0\.2 seconds"):
+            run(call, backend=backend)
+    finally:
+        end.set()
 
 
 @both

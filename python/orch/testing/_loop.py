@@ -84,7 +84,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
             return
         if timer == math.inf:
             tasks = [task for task in asyncio.all_tasks(self) if not task.done()]
-            raise deadlock((task.get_name(), innermost(task.get_coro())) for task in tasks)
+            waiting = ((task.get_name(), innermost(task.get_coro())) for task in tasks)
+            raise deadlock(waiting, self._patience.silent())
         self._now = max(self._now, timer)
 
     def _shuffle(self, random: Random) -> None:
@@ -102,7 +103,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _write_to_self(self) -> None:
         self._woken.set()
 
-    def _wait(self, seconds: float | None) -> bool:
+    def _wait(self, seconds: float) -> bool:
         come = self._woken.wait(seconds)
         self._woken.clear()
         return come
@@ -124,24 +125,32 @@ def _is_step(handle: Any) -> bool:
 def run_virtually(async_fn: Callable[..., Coroutine[Any, Any, T]], args: tuple[Any, ...], loop: VirtualLoop) -> T:
     """Run a coroutine function to its end on a loop of its own, and close it."""
     with ordered_sets():
+        main = loop.create_task(async_fn(*args))
         try:
-            return loop.run_until_complete(async_fn(*args))
+            return loop.run_until_complete(main)
         finally:
-            _dismiss(loop)
+            _dismiss(loop, main)
             loop.close()
 
 
-def _dismiss(loop: VirtualLoop) -> None:
-    """Cancel what is left, as `asyncio.run` does; what will not end is left as it is."""
-    left = [task for task in asyncio.all_tasks(loop) if not task.done()]
-    for task in left:
-        task.cancel()
-    if left:
-        rest = asyncio.wait(left, timeout=3600)
-        for task in loop.run_until_complete(rest)[1]:
-            task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001 (has been reported as a deadlock)
+def _dismiss(loop: VirtualLoop, main: asyncio.Task[Any]) -> None:
+    """Cancel what is left, as `asyncio.run` does: the main task first, so that it may end what it has begun."""
+    _end(loop, [] if main.done() else [main])
+    _end(loop, [task for task in asyncio.all_tasks(loop) if not task.done()])
+    if not main.cancelled() and main.done():
+        main.exception()  # it is raised, or less than what is: nobody need be told that it was not looked at
     if loop._asyncgens:  # type: ignore[attr-defined] # noqa: SLF001 (asked of it by every asyncio.run)
         loop.run_until_complete(loop.shutdown_asyncgens())
+
+
+def _end(loop: VirtualLoop, tasks: list[asyncio.Task[Any]]) -> None:
+    """Cancel tasks; what will not end is left as it is."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        rest = asyncio.wait(tasks, timeout=3600)
+        for task in loop.run_until_complete(rest)[1]:
+            task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001 (has been reported as a deadlock)
 
 
 class _OrderedSet(dict[Any, None]):

@@ -1,11 +1,12 @@
 """Virtual time on trio: its own MockClock, exact to the last bit, and its scheduler with a seed.
 
 Imported on use, as trio is an extra. `_ALLOW_DETERMINISTIC_SCHEDULING` and `_r` of `trio._core._run` are what its
-plugin for Hypothesis sets; the tests notice if they go.
+plugin for Hypothesis sets; the tests notice if they go, and if its cache of threads changes.
 """
 
 import math
 import select
+import threading
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from random import Random
@@ -13,10 +14,11 @@ from typing import Any, NoReturn, TypeVar, cast
 
 import trio
 from trio._core import _run as scheduler
+from trio._core._thread_cache import THREAD_CACHE
 from trio.abc import Instrument
 from trio.testing import MockClock
 
-from orch.testing._deadlock import DeadlockError, Patience, deadlock, innermost
+from orch.testing._deadlock import DeadlockError, Patience, deadlock, innermost, sleeps_in
 
 __all__ = ("Time", "next_deadline", "run_virtually")
 
@@ -30,7 +32,7 @@ class Time:
         self.scope = trio.CancelScope()
         self.deadlock: DeadlockError | None = None
         self._now = 0.0
-        self._patience = Patience(_wait)
+        self._patience = Patience(_wait, _idle_threads)
 
     def clock(self) -> MockClock:
         clock: Any = MockClock(autojump_threshold=0)
@@ -46,7 +48,8 @@ class Time:
         if deadline != math.inf:
             self._now = max(self._now, deadline)
         elif self.deadlock is None:
-            self.deadlock = deadlock((task.name, innermost(task.coro)) for task in _tasks())
+            waiting = ((task.name, innermost(task.coro)) for task in _tasks())
+            self.deadlock = deadlock(waiting, self._patience.silent())
             self.scope.cancel()
         else:  # somebody is shielded
             for task in _tasks():
@@ -65,7 +68,13 @@ def _runner() -> Any:
     return cast("Any", scheduler.GLOBAL_RUN_CONTEXT).runner
 
 
-def _wait(seconds: float | None) -> bool:
+def _idle_threads() -> frozenset[threading.Thread]:
+    """Find the threads that trio keeps for the next who wants one; one that still tells its end is not among them."""
+    idle = (worker._thread for worker in tuple(THREAD_CACHE._idle_workers))  # noqa: SLF001 (nothing public tells)
+    return frozenset(thread for thread in idle if sleeps_in(thread, "_work"))
+
+
+def _wait(seconds: float) -> bool:
     """Wait for what wakes trio up when a thread has called `run_sync_soon`."""
     return bool(select.select([_runner().entry_queue.wakeup.wakeup_sock], [], [], seconds)[0])
 
