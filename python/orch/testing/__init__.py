@@ -2,7 +2,7 @@
 
 `run` carries an async function out on an event loop whose time stands still while something runs, and jumps to the
 next deadline when everything waits. Hours of delays and timeouts pass in milliseconds, and the same seed gives the
-same run.
+same run (with jitter in a `Retry`: if the runner has an `rng=` of its own).
 
     >>> import orch
     >>> from orch.testing import Recorder, run, slow

@@ -18,21 +18,26 @@ def run(
     backend: Literal["asyncio", "trio"] = "asyncio",
     seed: int = 0,
 ) -> T:
-    """Run an async function in virtual time and return its result: sleeping costs nothing, and nothing is random.
+    """Run an async function in virtual time and return its result: sleeping costs nothing.
 
     Time begins at 0, stands still while anything runs, and jumps to the next deadline when everything waits. There is
-    no network, and no subprocess. Plain functions that run in worker threads take no virtual time; what they do is
-    waited for in real time and is not repeatable, so prefer steps with `thread=False` here.
+    no network, and no subprocess. Breakers, the deadlines of retries and the times in events go by the clock of the
+    runner: give it a `VirtualClock`.
+
+    Plain functions run in worker threads, in real time, and are not repeatable, so prefer steps with `thread=False`
+    here. Where no timer is set they are waited for, at most 5 seconds without news; where one is set they get 10 ms
+    before time jumps to it.
 
     Args:
         async_fn: What to run, as `anyio.run` takes it.
         *args: Its arguments.
         backend: "asyncio" or "trio".
         seed: Which of the possible orders is taken where several tasks could run; 0 on asyncio is first come, first
-            served. The same seed gives the same run, in any process.
+            served. The same seed gives the same run, in any process; where a `Retry` has jitter, if the runner is given
+            an `rng` with a seed, `AsyncRunner(rng=random.Random(1))`.
 
     Raises:
-        DeadlockError: Every task waits for another and no timer is set; says which task waits where.
+        DeadlockError: Every task waits for another, no timer is set, and no thread gives news; says who waits where.
         Exception: Whatever the function raises.
 
     Example:
