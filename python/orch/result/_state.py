@@ -30,8 +30,9 @@ class Timed:
 @sealed
 @attrs.frozen(weakref_slot=False)
 class TaskRecord(Timed):
-    """What is known about a task of a run: `value` and `error` of its last attempt, `reason` and `cause` of a skip.
+    """What is known about a task of a run: `value` and `error` of its last attempt.
 
+    `reason` and `cause` say why it was skipped or cancelled, `cause` as the path of a task or group.
     `compensation_error` says why it could not be undone; then it stays what it was.
     """
 
