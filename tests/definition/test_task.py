@@ -237,6 +237,10 @@ def misspelled() -> object:
     return Task(fetch).evolve(nam="x")  # type: ignore[call-arg]
 
 
+def upper(retro: int) -> int:
+    return retro
+
+
 def with_filled(a: int, upstream: dict[str, int], ctx: Context[int] | None = None, **rest: int) -> None: ...
 
 
@@ -253,6 +257,14 @@ def test_a_keyword_that_is_only_named_like_what_a_run_fills_is_bound() -> None:
     [
         (lambda: Task(fetch, ulr="u"), "fetch has no parameter 'ulr'; did you mean 'url'?"),
         (lambda: Task(fetch).bind(quux=1), "fetch has no parameter 'quux'; expected one of: url, timeout, tries"),
+        (
+            lambda: Task(misspelled, timout=1),
+            "misspelled has no parameter 'timout'; expected one of: nothing; or did you mean the option 'timeout'?",
+        ),
+        (
+            lambda: Task(upper, retri=1),
+            "upper has no parameter 'retri'; did you mean 'retro'?; or did you mean the option 'retry'?",
+        ),
         (lambda: Task(lambda: 1, x=1), "lambda has no parameter 'x'; expected one of: nothing"),
         (lambda: Task(fetch, 1, 2, 3), "fetch: expected at most 2 values by position, found 3"),
         (lambda: Task(fetch, "u", url="v"), "fetch: bound by position and by name: 'url'"),

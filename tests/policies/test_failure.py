@@ -33,6 +33,11 @@ def test_unknown_words_are_refused_with_the_known_ones(value: str) -> None:
         assert repr(value) in str(caught.value)
 
 
+def test_a_misspelled_word_is_recognised_and_the_field_named() -> None:
+    with pytest.raises(ValueError, match=r"^on_failure: unknown .* found 'compensat'; did you mean 'compensate'\?$"):
+        FailureStrategy.coerce("compensat")
+
+
 @pytest.mark.parametrize("value", [None, 1, Own, object()], ids=range(4))
 def test_other_things_are_no_strategies(value: Any) -> None:
     with pytest.raises(TypeError, match=r"on_failure: expected a FailureStrategy, its value as a string, or an object"):

@@ -403,16 +403,19 @@ def _bind(fn: object, signature: Signature, args: tuple[Any, ...], kwargs: _Valu
             cure = _RUN_FILLS["Context" if each.context else "upstream"]
             raise TypeError(f"{what}: every run fills {each.name!r} by itself, so it cannot be bound; {cure}")
     if not any(each.var_keyword for each in parameters):
-        check_known(kwargs, [each.name for each in parameters if not each.var_positional], what)
+        check_known(kwargs, [each.name for each in parameters if not each.var_positional], what, others=_OPTIONS)
     return MappingProxyType({**bound, **kwargs}), args[len(free) :]
 
 
-def check_known(given: Iterable[str], known: Sequence[str], what: str, kind: str = "parameter") -> None:
-    """Raise a TypeError for the first name that is none of the known ones, with what may have been meant."""
+def check_known(
+    given: Iterable[str], known: Sequence[str], what: str, kind: str = "parameter", others: Sequence[str] = ()
+) -> None:
+    """Raise a TypeError for the first name that is none of the known ones, with what, or what option, was meant."""
     for name in given:
         if name not in known:
             cure = did_you_mean(close_matches(name, known)) or f"expected one of: {', '.join(known) or 'nothing'}"
-            raise TypeError(f"{what} has no {kind} {name!r}; {cure}")
+            option = "".join(f"; or did you mean the option {each!r}?" for each in close_matches(name, others, 1))
+            raise TypeError(f"{what} has no {kind} {name!r}; {cure}{option}")
 
 
 def _reference(fn: Any) -> Any:

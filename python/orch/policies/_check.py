@@ -16,6 +16,7 @@ Seconds = float | timedelta
 Kinds = type[Exception] | Collection[type[Exception]]
 """Classes of errors: one, or several."""
 
+_KINDS = "a class of Exception, or several"
 _LONGEST_NAME = 1000
 
 
@@ -84,10 +85,11 @@ def kinds(field: str, value: Kinds) -> tuple[type[Exception], ...]:
     ((<class 'OSError'>,), (<class 'OSError'>, <class 'KeyError'>))
     """
     given: Any = (value,) if isinstance(value, type) else value
-    expect(field, given, type, tuple, list, set, frozenset)
+    if not isinstance(given, tuple | list | set | frozenset):
+        raise TypeError(f"{field}: expected {_KINDS}, found {type(value).__name__} ({value!r:.100})")
     for each in given:
         if not (isinstance(each, type) and issubclass(each, Exception)):
-            raise ValueError(f"{field}: expected classes of Exception, found {each!r:.100}")  # noqa: TRY004  (in a tuple)
+            raise ValueError(f"{field}: expected {_KINDS}, found {each!r:.100}")  # noqa: TRY004  (in a tuple)
     return tuple(given)
 
 

@@ -3,6 +3,8 @@
 import enum
 from typing import Any, Protocol, Self, runtime_checkable
 
+from orch.errors import close_matches, did_you_mean
+
 __all__ = ("FailureStrategy", "Strategy")
 
 
@@ -34,13 +36,18 @@ class FailureStrategy(enum.Enum):
     @classmethod
     def _missing_(cls, value: object) -> Self:
         expected = ", ".join(repr(member.value) for member in cls)
-        raise ValueError(f"unknown failure strategy: expected one of {expected}, found {value!r}")
+        meant = did_you_mean(close_matches(value, [each.value for each in cls]), "; {}") if type(value) is str else ""
+        raise ValueError(f"unknown failure strategy: expected one of {expected}, found {value!r}{meant}")
 
     @classmethod
     def coerce(cls, value: Self | Strategy | str) -> Self | Strategy:
         """Read what a user gave as `on_failure`: a strategy, or the value of one."""
         if isinstance(value, str):
-            return cls(value)
+            try:
+                return cls(value)
+            except ValueError as error:
+                error.args = (f"on_failure: {error}",)
+                raise
         if isinstance(value, cls) or (isinstance(value, Strategy) and not isinstance(value, type)):
             return value
         kinds = "a FailureStrategy, its value as a string, or an object with on_failure(event, group)"
