@@ -38,6 +38,12 @@ def test_without_an_error_it_says_which_call_failed() -> None:
     assert str(found) == "call 1 of 3 that fail"
 
 
+@pytest.mark.parametrize("error", ["boom", int, 3])
+def test_what_cannot_be_raised_is_refused(error: Any) -> None:
+    with pytest.raises(TypeError, match=r"^error: expected an exception or a class of them, found "):
+        fails(error=error)
+
+
 @both
 def test_it_takes_its_time(backend: Any) -> None:
     async def call() -> float:

@@ -89,6 +89,20 @@ def test_wrong_arguments_are_refused() -> None:
         run(hours, seed="one")  # type: ignore[arg-type]
 
 
+@both
+def test_what_gives_no_coroutine_is_refused(backend: Any) -> None:
+    wrong: Any = hours()
+    with pytest.raises(
+        TypeError, match=r"^async_fn: expected an async function, not called yet: run\(f, 1\), found <cor"
+    ):
+        run(wrong, backend=backend)
+    wrong = lambda: 3  # noqa: E731
+    with pytest.raises(
+        TypeError, match=r"^async_fn: expected a function that gives a coroutine, found 3 from <function"
+    ):
+        run(wrong, backend=backend)
+
+
 # -- deadlocks ---------------------------------------------------------------------------------------------------------
 
 

@@ -124,8 +124,12 @@ def _is_step(handle: Any) -> bool:
 
 def run_virtually(async_fn: Callable[..., Coroutine[Any, Any, T]], args: tuple[Any, ...], loop: VirtualLoop) -> T:
     """Run a coroutine function to its end on a loop of its own, and close it."""
+
+    async def call() -> T:
+        return await async_fn(*args)
+
     with ordered_sets():
-        main = loop.create_task(async_fn(*args))
+        main = loop.create_task(call())
         try:
             return loop.run_until_complete(main)
         finally:

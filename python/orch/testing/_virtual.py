@@ -1,6 +1,7 @@
 """`run`: an async function in virtual time, on the event loop of choice."""
 
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Literal, TypeVar, TypeVarTuple
 
 from orch.errors import expect
@@ -49,10 +50,28 @@ def run(
         (28800.0, 28800.0)
     """
     expect("seed", seed, int)
-    if backend == "asyncio":
-        return _loop.run_virtually(async_fn, args, _loop.VirtualLoop(seed))
-    if backend != "trio":
+    if backend not in ("asyncio", "trio"):
         raise ValueError(f"backend: expected 'asyncio' or 'trio', found {backend!r}")
+    _check_callable(async_fn)
+    call = partial(_coroutine_of, async_fn)
+    if backend == "asyncio":
+        return _loop.run_virtually(call, args, _loop.VirtualLoop(seed))
     from orch.testing import _trio  # noqa: PLC0415 (trio is an extra)
 
-    return _trio.run_virtually(async_fn, args, seed)
+    return _trio.run_virtually(call, args, seed)
+
+
+def _check_callable(given: object) -> None:
+    if isinstance(given, Coroutine):
+        given.close()  # nobody else will await it
+    if not callable(given):
+        raise TypeError(f"async_fn: expected an async function, not called yet: run(f, 1), found {given!r:.100}")
+
+
+def _coroutine_of(async_fn: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> Coroutine[Any, Any, T]:
+    coroutine: object = async_fn(*args)
+    if isinstance(coroutine, Coroutine):
+        return coroutine
+    raise TypeError(
+        f"async_fn: expected a function that gives a coroutine, found {coroutine!r:.100} from {async_fn!r:.100}"
+    )
