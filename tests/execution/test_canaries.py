@@ -12,6 +12,7 @@ import anyio.from_thread
 import anyio.to_thread
 import pytest
 import trio._threads
+from anyio._core._eventloop import threadlocals
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from tests.execution.robust import on_asyncio
@@ -381,8 +382,6 @@ async def test_where_a_worker_thread_learns_that_it_is_to_end(anyio_backend_name
     begun = threading.Event()
 
     def body() -> None:
-        from anyio._core._eventloop import threadlocals  # noqa: PLC0415
-
         if anyio_backend_name == "trio":
             data = trio._threads.PARENT_TASK_DATA
             found.extend(name for name in ("token", "abandon_on_cancel", "cancel_register") if hasattr(data, name))

@@ -3,6 +3,7 @@
 import random
 import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from itertools import pairwise
 from typing import Any, cast
 
@@ -566,8 +567,6 @@ async def test_check_59_the_value_of_a_group_is_there_for_every_attempt() -> Non
 
 
 async def test_check_59_attempts_do_not_see_what_others_set_in_context_variables() -> None:
-    from contextvars import ContextVar  # noqa: PLC0415
-
     variable = ContextVar("variable", default="caller's")
     seen: list[str] = []
 

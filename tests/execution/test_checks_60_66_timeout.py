@@ -784,5 +784,7 @@ async def test_the_scope_of_a_step_is_left_as_it_was_entered() -> None:
             await checkpoint()
 
     for _ in range(50):
-        await settle(Sequence(Task(deep, timeout=60, retry=Retry(2)), Task(deep, name="second"), timeout=60))
+        result = await settle(Sequence(Task(deep, timeout=60, retry=Retry(2)), Task(deep, name="second"), timeout=60))
+        assert result.state is State.SUCCEEDED
     await checkpoint()
+    assert anyio.current_effective_deadline() == float("inf")

@@ -67,7 +67,8 @@ def test_what_json_cannot_hold_is_told(value: object, expected: object) -> None:
 
 @pytest.mark.parametrize("value", [math.nan, Liar(), 10**5_000, "\ud800", object(), print], ids=range(6))
 def test_whatever_comes_it_is_json(value: object) -> None:
-    json.loads(json.dumps(plain([value]), allow_nan=False))
+    found = plain([value])
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
 def test_circles_and_depth_and_width_are_bounded() -> None:
