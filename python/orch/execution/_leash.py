@@ -20,28 +20,23 @@ class Leash:
     def __init__(self, token: EventLoopToken) -> None:
         self._token = token
         self._trio = None if hasattr(token.native_token, "call_soon_threadsafe") else sys.modules.get("trio._threads")
-        self._is_pulled = False
+        self.is_pulled = False  # whether a body was told to end
         self._register: list[Any] = [None]  # of trio: what to call to raise
         self._scope: Any = None  # of anyio on asyncio
 
     def put_on(self) -> None:
-        """Have this thread ask here; to be called in it, and again after each step."""
+        """Have this thread ask here; to be called in it, and again once a body that was told to end has ended."""
         if self._trio is not None:
             self._trio.PARENT_TASK_DATA.token = self._token.native_token
             self._trio.PARENT_TASK_DATA.abandon_on_cancel = True
             self._trio.PARENT_TASK_DATA.cancel_register = self._register
         else:
             threadlocals.current_cancel_scope = self._scope = self._token.backend_class.create_cancel_scope()
-        self._is_pulled, self._register[0] = False, None
-
-    def renew(self) -> None:
-        """Forget what was said to a step that is over."""
-        if self._is_pulled:
-            self.put_on()
+        self.is_pulled, self._register[0] = False, None
 
     def pull(self) -> None:
         """Tell the step that the thread is in. On the loop."""
-        self._is_pulled = True
+        self.is_pulled = True
         if self._trio is not None:
             self._register[0] = _raise_cancelled
         else:

@@ -167,35 +167,33 @@ class Threads:
     # -- in a thread -----------------------------------------------------------------------------------------------
 
     def _main(self) -> None:
-        self._this().leash.put_on()
+        this = cast("_Worker", threading.current_thread())
+        this.leash.put_on()
         with claim_worker_thread(self._token.backend_class, self._token.native_token):  # for anyio.from_thread
-            step = self._next()
+            step = self._next(this)
             while step >= 0 or self._park(step):
-                step = self._step(step) if step >= 0 else self._next()
-        self._gone.add(self._this())
+                step = self._step(step, this) if step >= 0 else self._next(this)
+        self._gone.add(this)
         self.desk.wake()
 
-    def _next(self) -> int:
+    def _next(self, this: _Worker) -> int:
         """Do the jobs there are, then take a step."""
         while self._jobs:
             try:
                 job = self._jobs.popleft()
             except IndexError:  # somebody was faster
                 break
-            self._begin(job)
+            self._begin(job, this)
             job.do(self.desk.send)
             del self._busy[job]
             self.desk.post(job.finish)
         return self.run.schedule.take(THREAD)
 
-    @staticmethod
-    def _this() -> _Worker:
-        return cast("_Worker", threading.current_thread())
-
-    def _begin(self, body: object) -> None:
+    def _begin(self, body: object, this: _Worker) -> None:
         with self._lock:
-            self._busy[body] = this = self._this()
-            this.leash.renew()
+            self._busy[body] = this
+            if this.leash.is_pulled:  # for the body before
+                this.leash.put_on()
 
     def _park(self, code: int) -> bool:
         """Wait for work; False: go home. Idleness is on record before the last look, so that no wake-up is lost."""
@@ -211,13 +209,13 @@ class Threads:
             self.grow()
         return self._told.get()
 
-    def _step(self, step: int) -> int:
+    def _step(self, step: int, this: _Worker) -> int:
         run = self.run
-        self._begin(step)
+        self._begin(step, this)
         if step in run.abandoned:  # between being taken and now: it need not begin
             del self._busy[step]
             self._let_go(step)
-            return self._next()
+            return self._next(this)
         if run.watched:  # whoever watches wants to see it now
             self.desk.wake()
         self.grow()
@@ -232,7 +230,7 @@ class Threads:
                 return self._succeeded(step, value)
             del self._busy[step]
             self._returned(step, value, context)
-        return self._next()
+        return self._next(this)
 
     def _returned(self, step: int, value: Any, context: Context) -> None:
         """Leave an awaitable to the loop; one that came too late is closed, so that nobody misses its end."""
