@@ -65,8 +65,8 @@ class TaskEvent(Event):
     value: Any = attrs.field(default=None, repr=brief, hash=False)  # values need not be hashable, events are
     error: BaseException | None = attrs.field(default=None, repr=brief)
     delay: float | None = None
-    # of a skip: "upstream_failed", "upstream_cancelled" or "aborted"; of CANCELLED: "aborted", "timed_out" (the group was
-    # out of time), "cancelled" (the run was) or "requested" (this task alone)
+    # of a skip: "upstream_failed", "upstream_cancelled" or "aborted"; of CANCELLED: "aborted", "timed_out" (a group),
+    # "cancelled" (the run was) or "requested" (this task alone)
     reason: str | None = None
     cause: str | None = None  # the path of the task, or of the group, that is to blame for it
     cached: bool = False
