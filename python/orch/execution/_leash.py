@@ -6,6 +6,7 @@ anyio and trio only tell threads that they have started themselves, and where th
 from __future__ import annotations
 
 import sys
+import threading
 from typing import Any, NoReturn
 
 from anyio._core._eventloop import threadlocals
@@ -20,6 +21,7 @@ class Leash:
     def __init__(self, token: EventLoopToken) -> None:
         self._token = token
         self._trio = None if hasattr(token.native_token, "call_soon_threadsafe") else sys.modules.get("trio._threads")
+        self.lock = threading.Lock()  # to be held while a body begins, or is told to end
         self.is_pulled = False  # whether a body was told to end
         self._register: list[Any] = [None]  # of trio: what to call to raise
         self._scope: Any = None  # of anyio on asyncio

@@ -79,10 +79,11 @@ class Threads:
 
     def tell(self, body: object) -> None:
         """Tell a step or job that it is to end, should it ask; nobody else may be told so."""
-        with self._lock:
-            worker = self._busy.get(body)
-            if worker is not None:
-                worker.leash.pull()
+        worker = self._busy.get(body)
+        if worker is not None:
+            with worker.leash.lock:
+                if self._busy.get(body) is worker:
+                    worker.leash.pull()
 
     def adopt(self, begun: Begun) -> None:
         """Await what a plain function returned as the end of its step, unless that was to end."""
@@ -190,7 +191,7 @@ class Threads:
         return self.run.schedule.take(THREAD)
 
     def _begin(self, body: object, this: _Worker) -> None:
-        with self._lock:
+        with this.leash.lock:  # its own: threads do not wait for each other here
             self._busy[body] = this
             if this.leash.is_pulled:  # for the body before
                 this.leash.put_on()
