@@ -37,17 +37,13 @@ class FailureStrategy(enum.Enum):
     def _missing_(cls, value: object) -> Self:
         expected = ", ".join(repr(member.value) for member in cls)
         meant = did_you_mean(close_matches(value, [each.value for each in cls]), "; {}") if type(value) is str else ""
-        raise ValueError(f"unknown failure strategy: expected one of {expected}, found {value!r}{meant}")
+        raise ValueError(f"on_failure: unknown failure strategy: expected one of {expected}, found {value!r}{meant}")
 
     @classmethod
     def coerce(cls, value: Self | Strategy | str) -> Self | Strategy:
         """Read what a user gave as `on_failure`: a strategy, or the value of one."""
         if isinstance(value, str):
-            try:
-                return cls(value)
-            except ValueError as error:
-                error.args = (f"on_failure: {error}",)
-                raise
+            return cls(value)
         if isinstance(value, cls) or (isinstance(value, Strategy) and not isinstance(value, type)):
             return value
         kinds = "a FailureStrategy, its value as a string, or an object with on_failure(event, group)"

@@ -68,9 +68,8 @@ class Patience:
     def for_threads(self, timer: float) -> bool:
         """Wait, only a moment if there is a timer; say whether something has come, be it from a thread that is gone."""
         threads = self._threads()  # before the look: what ends after it has been waited for, what ended has posted
-        if not threads:
-            return self._wait(0)
-        return self._wait(self.MOMENT if timer != inf else self._longest(threads))
+        longest = self.PARKED if all(map(_is_parked, threads)) else self.LONGEST
+        return self._wait(0 if not threads else self.MOMENT if timer != inf else longest)
 
     def silent(self) -> list[str]:
         """Say which threads may still do something, but have not for as long as they were waited for."""
@@ -79,9 +78,6 @@ class Patience:
 
     def _threads(self) -> AbstractSet[threading.Thread]:
         return frozenset(threading.enumerate()) - self._before - self._idle()
-
-    def _longest(self, threads: AbstractSet[threading.Thread]) -> float:
-        return self.PARKED if all(map(_is_parked, threads)) else self.LONGEST
 
 
 def _is_parked(thread: threading.Thread) -> bool:

@@ -69,15 +69,10 @@ def fails(times: int = 1, *, error: BaseException | type[BaseException] | None =
         (['failed', 'failed', 'succeeded'], 3)
     """
     expect("times", times, int, least=0)
-    if not (error is None or isinstance(error, BaseException) or _is_error_class(error)):
-        raise TypeError(
-            f"error: expected an exception or a class of them, found {type(error).__name__} ({error!r:.100})"
-        )
+    kind = error if isinstance(error, type) else type(error)
+    if error is not None and not issubclass(kind, BaseException):
+        raise TypeError(f"error: expected an exception or a class of them, found {kind.__name__} ({error!r:.100})")
     return Fails(times, error, then)
-
-
-def _is_error_class(error: object) -> bool:
-    return isinstance(error, type) and issubclass(error, BaseException)
 
 
 def slow(seconds: float, *, value: Any = None) -> Slow:

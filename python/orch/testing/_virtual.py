@@ -52,8 +52,7 @@ def run(
     expect("seed", seed, int)
     if backend not in ("asyncio", "trio"):
         raise ValueError(f"backend: expected 'asyncio' or 'trio', found {backend!r}")
-    _check_callable(async_fn)
-    call = partial(_coroutine_of, async_fn)
+    call: Callable[..., Coroutine[Any, Any, T]] = partial(_begun, async_fn)
     if backend == "asyncio":
         return _loop.run_virtually(call, args, _loop.VirtualLoop(seed))
     from orch.testing import _trio  # noqa: PLC0415 (trio is an extra)
@@ -61,17 +60,10 @@ def run(
     return _trio.run_virtually(call, args, seed)
 
 
-def _check_callable(given: object) -> None:
-    if isinstance(given, Coroutine):
-        given.close()  # nobody else will await it
-    if not callable(given):
-        raise TypeError(f"async_fn: expected an async function, not called yet: run(f, 1), found {given!r:.100}")
-
-
-def _coroutine_of(async_fn: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> Coroutine[Any, Any, T]:
-    coroutine: object = async_fn(*args)
+def _begun(async_fn: Any, *args: Any) -> Coroutine[Any, Any, Any]:
+    coroutine = async_fn(*args) if callable(async_fn) else None
     if isinstance(coroutine, Coroutine):
         return coroutine
-    raise TypeError(
-        f"async_fn: expected a function that gives a coroutine, found {coroutine!r:.100} from {async_fn!r:.100}"
-    )
+    if isinstance(async_fn, Coroutine):
+        async_fn.close()  # nobody else will await it
+    raise TypeError(f"async_fn: expected an async function, not called yet: run(f, 1), found {async_fn!r:.100}")
