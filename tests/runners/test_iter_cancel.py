@@ -234,6 +234,26 @@ async def test_cancel_lets_clean_up_end_and_keeps_what_it_raises() -> None:
     assert isinstance(run.result.tasks["untidy"].error, OSError)
 
 
+async def test_cancel_of_a_run_that_has_failed_while_a_step_cleans_up() -> None:
+    cleaning, go_on = anyio.Event(), anyio.Event()
+
+    async def tidy() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                cleaning.set()
+                await go_on.wait()
+
+    async with iterated(Parallel(tidy, Sequence(one, fails)), raise_on_failure=True) as run:
+        await cleaning.wait()
+        assert run.cancel() is True
+        go_on.set()
+        result = await run.wait()
+    assert result.state is State.CANCELLED, "nothing is raised, though it could have been"
+    assert [type(error) for error in result.errors] == [ValueError]
+
+
 async def test_cancel_during_compensation_lets_it_end() -> None:
     began, go_on, done = anyio.Event(), anyio.Event(), list[str]()
 
@@ -247,10 +267,10 @@ async def test_cancel_during_compensation_lets_it_end() -> None:
     async with iterated(workflow) as run:
         await began.wait()
         assert run.cancel("one") is False, "it has ended"
-        assert run.cancel() is True
-        assert run.cancel() is False
+        assert run.cancel() is False, "so have all steps"
         go_on.set()
         result = await run.wait()
+    assert result.state is State.FAILED
     assert done == ["undone", "undone"]
     assert states(result) == {"one": "compensated", "later": "compensated", "fails": "failed"}
 
