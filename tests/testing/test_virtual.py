@@ -267,14 +267,16 @@ def nap() -> None:
 
 @both
 def test_a_thread_that_has_nothing_to_do_with_it_may_end(backend: Any) -> None:
-    async def call() -> str:
-        threading.Thread(target=time.sleep, args=(0.1,)).start()
-        return await anyio.to_thread.run_sync(lambda: time.sleep(0.2) or "done")
-
-    foreign = threading.Thread(target=time.sleep, args=(0.1,))
+    go_on = threading.Event()
+    foreign = threading.Thread(target=go_on.wait)
     foreign.start()
+
+    async def call() -> str:
+        go_on.set()
+        foreign.join()
+        return await anyio.to_thread.run_sync(lambda: time.sleep(0.05) or "done")
+
     assert run(call, backend=backend) == "done"
-    foreign.join()
 
 
 @both
