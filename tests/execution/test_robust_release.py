@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from typing import Any
 
 import orch
 from tests.runners.truth import settle
@@ -26,6 +27,6 @@ async def test_a_value_that_is_let_go_is_not_kept_by_the_policies_of_its_step() 
         gc.collect()
         return made[0]() is None
 
-    policies = {"timeout": 60, "retry": orch.Retry(2), "breaker": orch.CircuitBreaker()}
+    policies: Any = {"timeout": 60, "retry": orch.Retry(2), "breaker": orch.CircuitBreaker()}
     result = await settle(orch.Graph(orch.Task(big, retain=False, **policies), reader, later))
     assert result["later"] is True

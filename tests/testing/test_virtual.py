@@ -265,6 +265,11 @@ def nap() -> None:
     time.sleep(0.001)
 
 
+def doze() -> str:
+    time.sleep(0.05)
+    return "done"
+
+
 @both
 def test_a_thread_that_has_nothing_to_do_with_it_may_end(backend: Any) -> None:
     go_on = threading.Event()
@@ -274,7 +279,7 @@ def test_a_thread_that_has_nothing_to_do_with_it_may_end(backend: Any) -> None:
     async def call() -> str:
         go_on.set()
         foreign.join()
-        return await anyio.to_thread.run_sync(lambda: time.sleep(0.05) or "done")
+        return await anyio.to_thread.run_sync(doze)
 
     assert run(call, backend=backend) == "done"
 
@@ -282,7 +287,7 @@ def test_a_thread_that_has_nothing_to_do_with_it_may_end(backend: Any) -> None:
 @both
 def test_threads_of_an_earlier_run_are_used_again(backend: Any) -> None:
     async def call() -> str:
-        return await anyio.to_thread.run_sync(lambda: time.sleep(0.05) or "done")
+        return await anyio.to_thread.run_sync(doze)
 
     assert [run(call, backend=backend) for _ in range(5)] == ["done"] * 5
 

@@ -158,7 +158,7 @@ async def alone(coroutine: Coroutine[Any, Any, Any]) -> Any:
     outcome: list[Any] = [None]
     body, context = cast("Body", _body(outcome)), copy_context()
     body.send(None)
-    signal = await cast("Awaitable[Any]", _drive(body, outcome, context, context.run(body.send, coroutine)))
+    signal = await _drive(body, outcome, context, context.run(body.send, coroutine))
     if signal is _FAILED:
         raise outcome[0]
     return outcome[0]

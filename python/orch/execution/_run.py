@@ -165,10 +165,11 @@ class Run(Wires, Record):
             rules = self.plan.rules[node]
             again = self._next_try(rules, trail, error)
             final = final or any(isinstance(self.guards.get(scope), CircuitOpenError) for scope in rules.guards)
-            if not final and isinstance(again, float):
+            if isinstance(again, Exception):
+                error = again
+            elif not final:
                 self._retry(node, trail, error, again)
                 return
-            error = error if isinstance(again, float) else again
         error = underlying(error)
         self.annotate(error, node)
         with self.lock:  # of two threads that fail, the first in the journal is the first here

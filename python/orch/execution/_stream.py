@@ -6,7 +6,7 @@ ahead; one who has said that he does not mind finds everything later.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 
 from anyio import Event as Signal
@@ -59,7 +59,7 @@ class Stream:
         self.wake()
 
     @contextmanager
-    def lifted(self) -> Iterator[None]:
+    def lifted(self) -> Generator[None]:
         """Let the run be ahead as far as it likes."""
         self._lifted += 1
         self._freed()
