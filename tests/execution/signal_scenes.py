@@ -215,6 +215,7 @@ def play(scene: Callable[[], Any], backend: str, options: dict[str, Any]) -> Non
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # who was started in the background ignores it
     loop = {"asyncio": ("asyncio", {}), "uvloop": ("asyncio", {"use_uvloop": True}), "trio": ("trio", {})}[sys.argv[1]]
     if len(sys.argv) > 2:
         anyio.run(globals()[sys.argv[2]], backend=loop[0], backend_options=loop[1])
