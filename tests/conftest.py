@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
@@ -12,6 +13,11 @@ import pytest
 import trio
 import uvloop
 from blockbuster import blockbuster_ctx
+
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # as for whoever is started in the background; children inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 BACKENDS = [
     pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
