@@ -52,6 +52,7 @@ class Patience:
     Args:
         wait: Waits at most so many seconds until a thread has something for the loop, and says whether; 0 has a look.
         idle: Finds threads that are kept between runs, and have nothing to do now.
+        kept: Those that are kept now, be it that they still end what they did for an earlier run.
     """
 
     MOMENT = 0.01  # seconds
@@ -59,11 +60,14 @@ class Patience:
     LONGEST = 5.0
 
     def __init__(
-        self, wait: Callable[[float], bool], idle: Callable[[], AbstractSet[threading.Thread]] = frozenset
+        self,
+        wait: Callable[[float], bool],
+        idle: Callable[[], AbstractSet[threading.Thread]] = frozenset,
+        kept: AbstractSet[threading.Thread] = frozenset(),
     ) -> None:
         self._wait = wait
         self._idle = idle
-        self._before = frozenset(threading.enumerate()) - idle()
+        self._before = frozenset(threading.enumerate()) - kept
 
     def for_threads(self, timer: float) -> bool:
         """Wait, only a moment if there is a timer; say whether something has come, be it from a thread that is gone."""

@@ -32,7 +32,7 @@ class Time:
         self.scope = trio.CancelScope()
         self.deadlock: DeadlockError | None = None
         self._now = 0.0
-        self._patience = Patience(_wait, _idle_threads)
+        self._patience = Patience(_wait, _idle_threads, _kept_threads())
 
     def clock(self) -> MockClock:
         clock: Any = MockClock(autojump_threshold=0)
@@ -68,10 +68,14 @@ def _runner() -> Any:
     return cast("Any", scheduler.GLOBAL_RUN_CONTEXT).runner
 
 
+def _kept_threads() -> frozenset[threading.Thread]:
+    """Find the threads that trio keeps for the next who wants one."""
+    return frozenset(worker._thread for worker in tuple(THREAD_CACHE._idle_workers))  # noqa: SLF001 (no public way)
+
+
 def _idle_threads() -> frozenset[threading.Thread]:
-    """Find the threads that trio keeps for the next who wants one; one that still tells its end is not among them."""
-    idle = (worker._thread for worker in tuple(THREAD_CACHE._idle_workers))  # noqa: SLF001 (nothing public tells)
-    return frozenset(thread for thread in idle if sleeps_in(thread, "_work"))
+    """Find those of them that sleep; one that still tells the end of what it did is not among them."""
+    return frozenset(thread for thread in _kept_threads() if sleeps_in(thread, "_work"))
 
 
 def _wait(seconds: float) -> bool:
