@@ -1,5 +1,6 @@
 """What becomes of a run when something else fails than a step: a limiter at the end, or the engine itself."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -67,3 +68,20 @@ async def test_a_mistake_of_the_engine_ends_the_run_instead_of_letting_it_hang(
     steps: list[Callable[..., Any]] = [orch.Task(anyio.lowlevel.checkpoint, **policies), orch.Task(anyio.sleep_forever)]
     with within(5), pytest.raises(InternalError, match="a mistake"):
         await orch.run(orch.Parallel(*steps))
+
+
+async def test_a_group_is_undone_when_all_that_outlive_their_steps_have_ended_whoever_is_first() -> None:
+    undone: list[str] = []
+
+    async def undo() -> None:
+        undone.append("undone")
+
+    booked = orch.Task(immediate, name="booked", compensate=undo)
+    lasts = [orch.Task(time.sleep, seconds, name=f"{seconds} s", timeout=0.01) for seconds in (0.08, 0.04, 0.04)]
+    late = orch.Parallel(*lasts, on_failure="continue")
+    with within(5):
+        result = await orch.AsyncRunner().run(
+            orch.Sequence(booked, late, on_failure="compensate"), raise_on_failure=False
+        )
+    assert result.state is State.FAILED
+    assert undone == ["undone"]

@@ -96,8 +96,8 @@ async def _quiet(run: Run, scope: int) -> None:
     """Wait for bodies in threads that have outlived their steps, as long as the run's grace says."""
     row = run.plan.draft.scopes[scope]
     with move_on_after(run.options.grace):
-        for node in [node for node in run.outlasting if row.start <= node < row.end]:
-            await run.outlasting[node][1].wait()
+        for ended in [ended for node, (_, ended) in run.outlasting.items() if row.start <= node < row.end]:
+            await ended.wait()
 
 
 async def _undone(run: Run, node: int, cause: Exception | None) -> list[Exception]:
