@@ -20,14 +20,14 @@ def retry_of(value: Any) -> Retry | None:
     """Expect a `Retry`."""
     if value is not None:
         expect("retry", value, Retry, NoneType)
-    return value  # type: ignore[no-any-return]
+    return value  # type: ignore[no-any-return] # it has just been checked
 
 
 def breaker_of(value: Any) -> CircuitBreaker | None:
     """Expect a `CircuitBreaker`."""
     if value is not None:
         expect("breaker", value, CircuitBreaker, NoneType)
-    return value  # type: ignore[no-any-return]
+    return value  # type: ignore[no-any-return] # it has just been checked
 
 
 def limiter_of(value: Any) -> Limiter | None:

@@ -55,7 +55,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         timer.number = self._timers
         heapq.heappush(self._scheduled, timer)
         timer._scheduled = True  # noqa: SLF001 (as BaseEventLoop does)
-        return timer  # type: ignore[no-any-return]
+        return timer  # type: ignore[no-any-return] # asyncio leaves it untyped
 
     @property
     def _clock_resolution(self) -> float:
