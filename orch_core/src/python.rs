@@ -309,6 +309,22 @@ impl Schedule {
         self.with(|run| run.let_go(node.0))
     }
 
+    fn hush(&self, node: Number) -> PyResult<()> {
+        self.with(|run| run.hush(node.0))
+    }
+
+    fn begin(&self, node: Number) -> PyResult<()> {
+        self.with(|run| run.begin(node.0))
+    }
+
+    fn borrow(&self, node: Number) -> PyResult<bool> {
+        self.with(|run| run.borrow(node.0))
+    }
+
+    fn repay(&self, node: Number) -> PyResult<()> {
+        self.with(|run| run.repay(node.0))
+    }
+
     fn drain(&self) -> PyResult<(Vec<u32>, Vec<u32>)> {
         let drained = self.with(|run| Ok(run.drain()))?;
         Ok((drained.failed, drained.released))

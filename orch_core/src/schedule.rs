@@ -35,6 +35,17 @@
 //! body has ended ([`let_go`](Schedule::let_go)): what still runs still counts. Nobody waits for it
 //! but those who want the slots: the run may end before.
 //!
+//! # Starts without an entry
+//!
+//! Whether a node has to run may turn out only when it is taken: its value may be known. The start of a
+//! node that is hushed ([`hush`](Schedule::hush)) leaves no entry in the journal; if it does run, that
+//! is said later ([`begin`](Schedule::begin)).
+//!
+//! # Loans
+//!
+//! A node that runs several things at a time may take more slots than its own, as far as there are any
+//! ([`borrow`](Schedule::borrow), [`repay`](Schedule::repay)).
+//!
 //! # News
 //!
 //! Verbs say whether there is news, and [`take`](Schedule::take) gives nothing while there is: failures
@@ -57,6 +68,8 @@
 //! | [`drain`](Schedule::drain) | the length of the answer, and what follows from the failures handed out before |
 //! | [`guard`](Schedule::guard), [`settle`](Schedule::settle) | `O(1)`, and what follows from the end of the scope |
 //! | [`hold`](Schedule::hold), [`let_go`](Schedule::let_go) | `O(log h)`, `h` of them held, and the gates around the node |
+//! | [`hush`](Schedule::hush), [`begin`](Schedule::begin) | `O(log h)`, `h` of them hushed |
+//! | [`borrow`](Schedule::borrow), [`repay`](Schedule::repay) | `O(log n)`, and the gates around the node |
 //! | everything else | `O(1)`, or the length of the answer |
 //!
 //! A run over all nodes is `O(n + m)` in sum. Memory is 5 bytes a node, 26 for the journal of an
@@ -66,10 +79,11 @@
 #![forbid(unsafe_code)]
 
 mod guards;
+mod loans;
 mod questions;
 mod sweep;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::clock::Clock;
@@ -156,6 +170,10 @@ pub struct Schedule {
     settling: Vec<u32>,
     /// Nodes that keep their slots although they may have left RUNNING: their bodies last.
     held: BTreeSet<u32>,
+    /// Nodes whose start leaves no entry in the journal, see [`hush`](Schedule::hush).
+    hushed: BTreeSet<u32>,
+    /// By node, how many slots it has besides its own.
+    loans: BTreeMap<u32, u32>,
     /// Nodes taken by the event loop since, and time of, its last turn for others.
     taken: u32,
     breathed: u64,
@@ -187,16 +205,18 @@ impl Schedule {
             waiting: 0,
             settling: Vec::new(),
             held: BTreeSet::new(),
+            hushed: BTreeSet::new(),
+            loans: BTreeMap::new(),
             taken: 0,
             breathed: 0,
             layout,
         };
-        schedule.begin();
+        schedule.open();
         schedule
     }
 
     /// Settles what is settled from the beginning, and lines up the rest by number.
-    fn begin(&mut self) {
+    fn open(&mut self) {
         let Self { layout, nodes, ready, .. } = self;
         for node in 0..nodes.len() as u32 {
             if nodes.is_free(node) {
@@ -280,7 +300,11 @@ impl Schedule {
         if self.slots.has_gates() {
             self.slots.occupy(&self.layout, node);
         }
-        self.enter(node, State::Running, now);
+        if self.is_hushed(node) {
+            self.nodes.set(node, self.nodes.cell(node).with_state(State::Running));
+        } else {
+            self.enter(node, State::Running, now);
+        }
     }
 
     /// The event loop has let others have a turn.
@@ -323,6 +347,8 @@ impl Schedule {
     ///
     /// As [`done`](Self::done).
     pub fn fail(&mut self, node: u32) -> Result<bool, Refusal> {
+        self.check(Verb::Fail, node)?;
+        self.surface(node);
         self.end(Verb::Fail, node, Verdict::failed(node), self.clock.now())
     }
 
@@ -392,6 +418,7 @@ impl Schedule {
     /// As [`done`](Self::done).
     pub fn retry(&mut self, node: u32) -> Result<(), Refusal> {
         self.check(Verb::Retry, node)?;
+        self.surface(node);
         self.leave(node);
         self.retrying += 1;
         self.enter(node, State::Retrying, self.clock.now());
@@ -414,6 +441,7 @@ impl Schedule {
     /// As [`done`](Self::done).
     pub fn pause(&mut self, node: u32) -> Result<(), Refusal> {
         self.check(Verb::Pause, node)?;
+        self.surface(node);
         self.leave(node);
         self.paused += 1;
         self.enter(node, State::Paused, self.clock.now());

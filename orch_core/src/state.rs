@@ -167,6 +167,14 @@ pub enum Verb {
     Hold,
     /// Its body has ended.
     LetGo,
+    /// Its start is to leave no entry.
+    Hush,
+    /// It has started after all.
+    Begin,
+    /// It wants one more slot.
+    Borrow,
+    /// It gives one of those back.
+    Repay,
 }
 
 impl Verb {
@@ -177,12 +185,12 @@ impl Verb {
             Self::Done => &[Running, Paused],
             Self::Fail => &[Running, Retrying],
             Self::Cancel => &[Running, Retrying, Paused, Pending],
-            Self::Retry | Self::Pause | Self::Hold => &[Running],
+            Self::Retry | Self::Pause | Self::Hold | Self::Begin | Self::Borrow => &[Running],
             Self::Requeue => &[Retrying],
             Self::Resume => &[Paused],
-            Self::Restore | Self::Withdraw => &[Pending],
+            Self::Restore | Self::Withdraw | Self::Hush => &[Pending],
             Self::Compensate => &[Succeeded],
-            Self::LetGo => &State::ALL,
+            Self::LetGo | Self::Repay => &State::ALL,
         }
     }
 
@@ -212,6 +220,10 @@ impl fmt::Display for Verb {
             Self::Compensate => "compensate",
             Self::Hold => "hold",
             Self::LetGo => "let_go",
+            Self::Hush => "hush",
+            Self::Begin => "begin",
+            Self::Borrow => "borrow",
+            Self::Repay => "repay",
         })
     }
 }
@@ -314,6 +326,13 @@ pub enum Refusal {
         /// What was to be done to it.
         verb: Verb,
     },
+    /// There is nothing of the kind to be undone.
+    Absent {
+        /// The node.
+        node: u32,
+        /// What was to be done to it.
+        verb: Verb,
+    },
     /// The scope is not in a condition for this.
     Guard {
         /// The scope.
@@ -353,6 +372,12 @@ impl fmt::Display for Refusal {
             }
             Self::Held { node, verb } => {
                 write!(f, "{verb}({node}): the body of node {node} has not ended, let it go first")
+            }
+            Self::Absent { node, verb: Verb::Begin } => {
+                write!(f, "begin({node}): node {node} has begun already")
+            }
+            Self::Absent { node, verb } => {
+                write!(f, "{verb}({node}): node {node} has borrowed nothing")
             }
             Self::Guard { scope, problem } => write!(f, "scope {scope} {problem}"),
             Self::Join { node, verb } => {

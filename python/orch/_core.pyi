@@ -368,6 +368,30 @@ class Schedule:
     def let_go(self, node: int) -> None:
         """Give back what a held node has kept. Only then a RETRYING or PAUSED one may be queued again."""
 
+    # -- starts of which nobody is told, and more slots than one -------------------------------------------------------
+
+    def hush(self, node: int) -> None:
+        """Have the first start of a PENDING node leave no entry in the journal: its value may turn out to be known.
+
+        >>> run = Schedule(Layout(Dag(1, array("I"), array("I"))))
+        >>> run.set_time(0)
+        >>> run.hush(0)
+        >>> run.take(), run.done(0), run.journal()
+        (0, 0, [(0, 4, 0, 4294967295, 0)])
+        """
+
+    def begin(self, node: int) -> None:
+        """Enter the start of a hushed node that was taken: it does run. Once only."""
+
+    def borrow(self, node: int) -> bool:
+        """Take one more slot for a RUNNING node, of the run and every group around it; False if none is free.
+
+        It is kept until `repay`, also after the end of the node, and counts as `running`.
+        """
+
+    def repay(self, node: int) -> None:
+        """Give back one slot that a node has borrowed."""
+
     # -- questions -----------------------------------------------------------------------------------------------------
 
     def running(self) -> int:

@@ -102,6 +102,7 @@ def test_the_report_of_a_run() -> None:
         "reason": None,
         "cause": None,
         "cached": False,
+        "restored": False,
         "compensation_error": None,
         "duration": 1.0,
     }

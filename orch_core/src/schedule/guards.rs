@@ -122,7 +122,7 @@ impl Schedule {
     }
 
     /// The slots of a node that does not run any more.
-    fn give_back(&mut self, node: u32) {
+    pub(super) fn give_back(&mut self, node: u32) {
         self.running -= 1;
         if self.slots.has_gates() {
             self.slots.vacate(&self.layout, node);

@@ -86,7 +86,8 @@ impl Schedule {
         if self.has_failures() || self.waits_for_guard(scope..after) {
             return false;
         }
-        if self.held.range(start..end).next().is_some() {
+        let lasts = self.held.range(start..end).next().is_some();
+        if lasts || self.loans.range(start..end).next().is_some() {
             return false;
         }
         let mut paused = 0;

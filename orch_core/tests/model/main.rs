@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use naive::Naive;
 use plan::{Plan, any_plan};
 
-const VERBS: [Verb; 12] = [
+const VERBS: [Verb; 16] = [
     Verb::Done,
     Verb::Fail,
     Verb::Cancel,
@@ -22,6 +22,10 @@ const VERBS: [Verb; 12] = [
     Verb::Compensate,
     Verb::Hold,
     Verb::LetGo,
+    Verb::Hush,
+    Verb::Begin,
+    Verb::Borrow,
+    Verb::Repay,
 ];
 
 /// One call. Numbers are dice: they choose among what there is.
@@ -160,6 +164,11 @@ impl Pair {
 
     fn verb(&mut self, verb: Verb, node: u32) {
         if self.naive.is_legal(verb, node) {
+            let is_full = verb == Verb::Borrow && !self.naive.may_start(node);
+            if is_full {
+                assert_eq!(Ok(false), self.real.borrow(node));
+                return;
+            }
             self.naive.apply(verb, node);
             let news = say(&mut self.real, verb, node).expect("legal");
             assert!(news.is_none_or(|news| news == self.naive.has_news()));
@@ -271,13 +280,13 @@ impl Pair {
 
     /// What changes when anything does.
     fn standing(&self) -> (usize, Vec<State>, usize, usize) {
-        let Naive { states, guarded, held, .. } = &self.naive;
-        (self.real.len(), states.clone(), guarded.len(), held.len())
+        let Naive { states, guarded, held, loans, .. } = &self.naive;
+        (self.real.len(), states.clone(), guarded.len(), held.len() + loans.len())
     }
 
     /// Plays fair until the end: everything is taken, everything ends well.
     fn finish(&mut self) {
-        while self.real.is_active() || !self.naive.held.is_empty() {
+        while self.real.is_active() || !self.naive.held.is_empty() || !self.naive.loans.is_empty() {
             let before = self.standing();
             self.react(false);
             for scope in self.naive.waiting() {
@@ -285,6 +294,9 @@ impl Pair {
             }
             for node in self.naive.held.clone() {
                 self.verb(Verb::LetGo, node);
+            }
+            for node in self.naive.loans.clone() {
+                self.verb(Verb::Repay, node);
             }
             self.take(Lane::Loop);
             self.take(Lane::Thread);
@@ -323,6 +335,13 @@ fn say(run: &mut Schedule, verb: Verb, node: u32) -> Result<Option<bool>, Refusa
         Verb::Resume => run.resume(node).map(|()| None),
         Verb::Hold => run.hold(node).map(|()| None),
         Verb::LetGo => run.let_go(node).map(|()| None),
+        Verb::Hush => run.hush(node).map(|()| None),
+        Verb::Begin => run.begin(node).map(|()| None),
+        Verb::Borrow => run.borrow(node).map(|has_slot| {
+            assert!(has_slot);
+            None
+        }),
+        Verb::Repay => run.repay(node).map(|()| None),
     }
 }
 

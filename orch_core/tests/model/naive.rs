@@ -39,6 +39,10 @@ pub(crate) struct Naive {
     settling: Vec<usize>,
     /// Nodes whose bodies last, whatever becomes of the nodes.
     pub(crate) held: Vec<u32>,
+    /// Nodes whose start is to leave no entry, or has left none.
+    hushed: HashSet<u32>,
+    /// A node for each slot it has borrowed.
+    pub(crate) loans: Vec<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +72,8 @@ impl Naive {
             guarded: HashSet::new(),
             settling: Vec::new(),
             held: Vec::new(),
+            hushed: HashSet::new(),
+            loans: Vec::new(),
             plan,
         };
         let is_root = |node: &u32| run.is_free(*node) && run.plan.exit_of(*node).is_none();
@@ -109,7 +115,7 @@ impl Naive {
     /// Those that have a slot: they run, or their bodies do.
     pub(crate) fn busy(&self) -> Vec<u32> {
         let is_busy = |node: &u32| self.state(*node) == State::Running || self.held.contains(node);
-        self.plan.nodes().filter(is_busy).collect()
+        self.plan.nodes().filter(is_busy).chain(self.loans.iter().copied()).collect()
     }
 
     fn busy_in(&self, scope: usize) -> u32 {
@@ -124,7 +130,7 @@ impl Naive {
             .all(|(at, scope)| holds(self.busy_in(at), scope.limit))
     }
 
-    fn may_start(&self, node: u32) -> bool {
+    pub(crate) fn may_start(&self, node: u32) -> bool {
         let has_slot = |used: u32, limit: u32| limit == 0 || used < limit;
         has_slot(self.busy().len() as u32, self.plan.limit) && { self.plan.around(node) }
             .into_iter()
@@ -243,10 +249,18 @@ impl Naive {
                 Verb::Compensate => self.state(node) == Succeeded,
                 Verb::Hold => self.state(node) == Running && !is_held,
                 Verb::LetGo => is_held,
+                Verb::Hush => self.state(node) == Pending,
+                Verb::Begin => self.state(node) == Running && self.hushed.contains(&node),
+                Verb::Borrow => self.state(node) == Running,
+                Verb::Repay => self.loans.contains(&node),
             }
     }
 
     pub(crate) fn apply(&mut self, verb: Verb, node: u32) {
+        let is_hushed = self.state(node) == State::Running && self.hushed.contains(&node);
+        if is_hushed && matches!(verb, Verb::Fail | Verb::Retry | Verb::Pause) {
+            self.apply(Verb::Begin, node);
+        }
         match verb {
             Verb::Done | Verb::Restore => self.end(node, SUCCESS),
             Verb::Fail => self.end(node, (State::Failed, Reason::UpstreamFailed, node)),
@@ -261,13 +275,27 @@ impl Naive {
             Verb::Requeue | Verb::Resume => self.ready.push(node),
             Verb::Hold => self.held.push(node),
             Verb::LetGo => self.held.retain(|held| *held != node),
+            Verb::Hush => drop(self.hushed.insert(node)),
+            Verb::Begin => {
+                self.hushed.remove(&node);
+                self.journal.push((node, State::Running, Reason::None, NONE));
+            }
+            Verb::Borrow => self.loans.push(node),
+            Verb::Repay => {
+                let at = self.loans.iter().position(|other| *other == node).expect("legal");
+                self.loans.remove(at);
+            }
         }
         self.release();
     }
 
     pub(crate) fn start(&mut self, node: u32) {
         self.ready.retain(|ready| *ready != node);
-        self.enter(node, State::Running);
+        if self.hushed.contains(&node) {
+            self.states[node as usize] = State::Running;
+        } else {
+            self.enter(node, State::Running);
+        }
     }
 
     pub(crate) fn abort(&mut self, scope: usize, cause: u32) -> Vec<u32> {

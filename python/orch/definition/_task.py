@@ -271,6 +271,11 @@ class Task(Workflow, Generic[P, R]):
         self.__attrs_init__(name, output, deps, *policies, thread, retain, description, fn, bound, extra, signature)
 
     @property
+    def form(self) -> str | None:
+        """What its body is if not simply one call of the function: a word of `orch.execution`."""
+        return None
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         """The names of what the task gives."""
         return self.output if isinstance(self.output, tuple) else (self.output or self.name,)

@@ -2,16 +2,29 @@
 
 from orch.event._bus import EventBus, Subscription, event_bus, subscriptions
 from orch.event._state import STATES, TRANSITIONS, State
-from orch.event._types import CircuitEvent, CompensationEvent, Event, LogEvent, RunEvent, TaskEvent
+from orch.event._types import (
+    ChunkEvent,
+    CircuitEvent,
+    CompensationEvent,
+    Event,
+    InterruptEvent,
+    LogEvent,
+    MapEvent,
+    RunEvent,
+    TaskEvent,
+)
 
 __all__ = (
     "STATES",
     "TRANSITIONS",
+    "ChunkEvent",
     "CircuitEvent",
     "CompensationEvent",
     "Event",
     "EventBus",
+    "InterruptEvent",
     "LogEvent",
+    "MapEvent",
     "RunEvent",
     "State",
     "Subscription",

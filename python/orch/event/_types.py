@@ -69,7 +69,8 @@ class TaskEvent(Event):
     # "cancelled" (the run was) or "requested" (this task alone)
     reason: str | None = None
     cause: str | None = None  # the path of the task, or of the group, that is to blame for it
-    cached: bool = False
+    cached: bool = False  # it has not run, its value was known from another run
+    restored: bool = False  # it has not run, its value is that of the run which this one goes on with
 
 
 @attrs.frozen(weakref_slot=False)
@@ -86,6 +87,32 @@ class CompensationEvent(Event):
     """The compensation of a task failed; the task stays what it was."""
 
     name: str
+    error: BaseException | None = attrs.field(default=None, repr=brief)
+
+
+@attrs.frozen(weakref_slot=False)
+class ChunkEvent(Event):
+    """A task that streams has given one more value; all of them together are the task's."""
+
+    name: str
+    chunk: Any = attrs.field(default=None, repr=brief, hash=False)
+
+
+@attrs.frozen(weakref_slot=False)
+class InterruptEvent(Event):
+    """A task asks a question and waits for somebody to answer it."""
+
+    name: str
+    question: Any = attrs.field(default=None, repr=brief, hash=False)
+
+
+@attrs.frozen(weakref_slot=False)
+class MapEvent(Event):
+    """One item of a map changed its state; `path` is that of the map, and `index` counts from 0."""
+
+    name: str
+    index: int
+    state: State
     error: BaseException | None = attrs.field(default=None, repr=brief)
 
 

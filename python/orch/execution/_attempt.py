@@ -19,16 +19,17 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from orch.errors import TaskTimeoutError
 from orch.execution._failure import without_cancellation
+from orch.execution._forms import FORMS
 from orch.execution._guards import enter
 from orch.execution._job import Job
 from orch.execution._retry import Trail
 from orch.execution._run import Lane, Run
 from orch.execution._trace import rebind
-from orch.execution._values import collect
-from orch.plan import COLLECT, IN_PLACE, Rules
+from orch.execution._values import arguments
+from orch.plan import IN_PLACE, Rules
 from orch.policies import CircuitBreaker, Limiter, RateLimit
 
-__all__ = ("Settled", "arguments", "attempt", "in_thread", "limited", "protected", "timed")
+__all__ = ("Settled", "attempt", "in_thread", "limited", "protected", "timed")
 
 Body = Callable[[], Awaitable[Any]]
 _IMMEDIATE = (CapacityLimiter, Semaphore, Lock, RateLimit)  # whose `acquire_nowait` raises anyio.WouldBlock
@@ -78,7 +79,7 @@ async def _timed(run: Run, step: int, rules: Rules, trail: Trail, lane: Lane) ->
         return await _body(run, step, trail)
     trail.is_late = False
     deadline = current_time() + seconds
-    timer = run.at(deadline, partial(_expire, run, trail, lane))
+    timer = run.at(deadline, partial(_expire, run, step, trail, lane))
     try:
         value = await _body(run, step, trail)
     except BaseException as error:
@@ -92,18 +93,18 @@ async def _timed(run: Run, step: int, rules: Rules, trail: Trail, lane: Lane) ->
     return value
 
 
-def _expire(run: Run, trail: Trail, lane: Lane) -> None:
+def _expire(run: Run, step: int, trail: Trail, lane: Lane) -> None:
     if not (lane.stopped or run.left):  # else somebody was earlier
         trail.is_late = True
         lane.stop(expired=True)
+        run.look_after((step,))
 
 
 async def _body(run: Run, step: int, trail: Trail) -> Any:
     trail.is_unknown, before = True, trail.is_unknown
+    form = run.plan.rules[step].form
     try:
-        value = run.plan.calls[step](*arguments(run, step))  # type: ignore[misc] # no join is taken
-        if not run.plan.kinds[step] & IN_PLACE or hasattr(type(value), "__await__"):
-            value = await value
+        value = await _call(run, step) if form is None else await FORMS[form](run, step)
     except Exception:
         trail.is_unknown = before
         raise
@@ -111,11 +112,11 @@ async def _body(run: Run, step: int, trail: Trail) -> Any:
     return value
 
 
-def arguments(run: Run, step: int) -> list[Any]:
-    """Return the arguments of a step, after the values of groups that it reads are put together."""
-    if run.plan.kinds[step] & COLLECT:
-        collect(run, run.plan.wiring.collects[step])
-    return [run.values[slot] for slot in run.plan.wiring.slots[step]]
+async def _call(run: Run, step: int) -> Any:
+    value = run.plan.calls[step](*arguments(run, step))  # type: ignore[misc] # no join is taken
+    if not run.plan.kinds[step] & IN_PLACE or hasattr(type(value), "__await__"):
+        value = await value
+    return value
 
 
 # -- policies, one by one ----------------------------------------------------------------------------------------------

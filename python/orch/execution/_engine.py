@@ -24,6 +24,7 @@ from orch.execution._desk import Desk
 from orch.execution._failure import bare, is_cancelled
 from orch.execution._guards import leave
 from orch.execution._lane import Begun, work
+from orch.execution._overdue import watch
 from orch.execution._run import Lane, Run
 from orch.execution._stream import Stream
 from orch.execution._threads import Threads
@@ -40,6 +41,7 @@ async def execute(run: Run, stream: Stream | None = None) -> None:
             what
             the first of them raised. Never an error of a step.
     """
+    run.execute = execute
     try:
         await (_watched(run, stream) if run.options.subscribers or stream is not None else _conduct(run))
     finally:
@@ -81,11 +83,13 @@ async def _conduct(run: Run) -> None:
             run.spawn = lambda: _start(run, group, _spare)
             run.close = partial(_close, run, group)
             run.stop_all = group.cancel_scope.cancel
+            run.look_after = partial(watch, run)
             settled = Signal()
             try:
                 await _host(run, group, settled)
             except BaseException:
                 run.left = run.connected = True
+                run.look_after(run.lanes)
                 stopped = (lane.stopped for lane in run.lanes.values())
                 if run.plan.threaded or all(stopped):  # else a step says who was first
                     run.cancel()
@@ -123,11 +127,19 @@ async def _host(run: Run, group: TaskGroup, settled: Signal) -> None:
         group.start_soon(desk.attend, settled)
     else:
         run.notice = lambda: None if run.schedule.is_active() else settled.set()
+        run.later = partial(_late_desk, run, group, settled)
     run.connected = True
     run.react()  # it may have been cancelled before it began
     run.spread()
     if run.schedule.is_active():
         await settled.wait()
+
+
+def _late_desk(run: Run, group: TaskGroup, settled: Signal, delay: float, do: Callable[[], object]) -> object:
+    """Open the desk of a run that had nothing for it to do until now."""
+    desk = Desk(run)
+    run.context_vars.copy().run(group.start_soon, desk.attend, settled)
+    return desk.later(delay, do)
 
 
 def _start(run: Run, group: TaskGroup, lane_of: Callable[..., Any], *args: Begun) -> Lane:

@@ -18,8 +18,9 @@ from collections.abc import Awaitable, Coroutine, Generator
 from contextvars import Context, copy_context
 from typing import Any, cast
 
-from orch.execution._attempt import Settled, arguments, attempt
+from orch.execution._attempt import Settled, attempt
 from orch.execution._run import BREATHE, IDLE, Lane, Run
+from orch.execution._values import arguments
 from orch.plan import IN_PLACE, RULES
 
 __all__ = ("Begun", "alone", "awaited", "work")

@@ -26,6 +26,7 @@ class Record:
         self._ranks: dict[object, int] = {}  # their places in that order
         self.notes: list[tuple[type[Event], str, tuple[Any, ...]]] = []  # events beside those of states
         self.reasons: dict[int, tuple[str, str | None]] = {}  # why, and because of whom, a step was stopped
+        self.restored: set[int] = set()  # steps whose values are those of an earlier run
         self.released: set[int] = set()
         self.collected: set[int] = set()  # groups whose value is put together
         self.abandoned: list[int] = []

@@ -29,13 +29,13 @@ from anyio._core._eventloop import claim_worker_thread, set_current_async_librar
 from anyio.lowlevel import current_token
 
 from orch.event import State
-from orch.execution._attempt import arguments
 from orch.execution._desk import Desk
 from orch.execution._failure import foreign, is_foreign, without_cancellation
 from orch.execution._job import Job
 from orch.execution._lane import Begun, awaited
 from orch.execution._leash import Leash
 from orch.execution._run import IDLE, LOOP, REACT, THREAD, Lane, Run
+from orch.execution._values import arguments
 
 __all__ = ("Threads",)
 

@@ -72,7 +72,9 @@ class Decoder:
         if code == _RUNNING:
             return TaskEvent(*said)
         if code == _SUCCEEDED:
-            return TaskEvent(*said, run.values[node])
+            is_restored = node in run.restored
+            known = () if attempt else (None, None, None, None, not is_restored, is_restored)  # it has never run
+            return TaskEvent(*said, run.values[node], *known)
         return TaskEvent(*said, None, *self._failure(node, code, attempt), *self._blame(node, code, reason, cause))
 
     def _failure(self, node: int, code: int, attempt: int) -> tuple[BaseException | None, float | None]:

@@ -9,9 +9,10 @@ from typing import Any
 from orch.event import Event, State
 from orch.execution._run import Run
 from orch.execution._trace import Decoder
+from orch.plan import COLLECT
 from orch.result import GroupShape
 
-__all__ = ("RunSource", "collect")
+__all__ = ("RunSource", "arguments", "collect")
 
 _DONE = State.SUCCEEDED.code, State.COMPENSATED.code
 
@@ -23,6 +24,13 @@ def collect(run: Run, scopes: Iterable[int]) -> None:
             for inner in _inner_first(run, scope):
                 run.values[run.plan.draft.scopes[inner].join] = _value(run, inner)
                 run.collected.add(inner)
+
+
+def arguments(run: Run, step: int) -> list[Any]:
+    """Return the arguments of a step, after the values of groups that it reads are put together."""
+    if run.plan.kinds[step] & COLLECT:
+        collect(run, run.plan.wiring.collects[step])
+    return [run.values[slot] for slot in run.plan.wiring.slots[step]]
 
 
 def _inner_first(run: Run, scope: int) -> list[int]:

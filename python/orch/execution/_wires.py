@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from anyio import CancelScope
@@ -19,6 +19,9 @@ def _nothing(*_: object) -> None:
 async def _no_wait() -> None: ...
 
 
+async def _no_wait_for(_: object) -> None: ...
+
+
 class Wires:
     """The hooks of a run. They are connected by the engine, its desk, its threads and its delivery."""
 
@@ -32,6 +35,7 @@ class Wires:
         self.stop_all: Callable[[], object] = _nothing  # cancel every lane
         self.grow: Callable[[], object] = _nothing  # have worker threads take what is ready for them
         self.stop_thread: Callable[[int], object] = _nothing  # ask for the end of a step in a thread
+        self.look_after: Callable[[Iterable[int]], object] = _nothing  # say which steps that were stopped go on
         self.notice: Callable[[], object] = _nothing  # tell the desk that something may have changed
         self.wake: Callable[[], object] = _nothing  # the same, from any thread
         self.publish: Callable[[], object] = _nothing  # let subscribers have what has happened
@@ -43,4 +47,5 @@ class Wires:
         self.at: Callable[[float, Callable[[], object]], Any] = _nothing  # call back at a time of the loop
         self.later: Callable[[float, Callable[[], object]], Any] = _nothing  # the same, after so many seconds
         self.drop: Callable[[Any], object] = _nothing  # do not call back
+        self.execute: Callable[[Any], Awaitable[None]] = _no_wait_for  # carry out a run inside a step
         self.close: Callable[[int, State], object] = _nothing  # let a guarded group settle, after what is due then

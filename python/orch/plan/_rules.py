@@ -27,6 +27,8 @@ class Rules:
     """The scopes around it that have a timeout or a breaker, the outermost first."""
     undo: Undo | None
     """How it is compensated."""
+    form: str | None
+    """What its body is if not one call: a key of `orch.execution._forms.FORMS`."""
     plain: bool
     """Whether it is a plain function that belongs into a worker thread."""
 
@@ -85,13 +87,14 @@ def _own(draft: Draft) -> set[int]:
             or task.compensate is not None
             or task.breaker is not None
             or task.limiter is not None
+            or task.form is not None
         )
     }
 
 
 def _rules(task: Task[..., Any], guards: tuple[int, ...], undo: Undo | None) -> Rules:
     plain = task.signature.kind == "plain" and task.thread is not False
-    return Rules(task.retry, task.timeout, task.limiter, task.breaker, guards, undo, plain)
+    return Rules(task.retry, task.timeout, task.limiter, task.breaker, guards, undo, task.form, plain)
 
 
 def _undo(draft: Draft, wiring: Wiring, node: int) -> Undo | None:

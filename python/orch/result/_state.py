@@ -47,6 +47,7 @@ class TaskRecord(Timed):
     reason: str | None = None
     cause: str | None = None
     cached: bool = False
+    restored: bool = False
     compensation_error: BaseException | None = attrs.field(default=None, repr=brief)
 
 
@@ -79,8 +80,8 @@ def advance(record: TaskRecord, event: TaskEvent) -> TaskRecord:
     attempts = max(record.attempts, event.attempt)
     started = record.started or (event.time if event.state is State.RUNNING else None)
     finished = event.time if event.state.is_final else record.finished
-    facts = event.value, event.error, attempts, started, finished, event.reason, event.cause, event.cached
-    return TaskRecord(record.path, record.name, event.state, *facts)
+    facts = event.value, event.error, attempts, started, finished, event.reason, event.cause
+    return TaskRecord(record.path, record.name, event.state, *facts, event.cached, event.restored)
 
 
 def fold(events: Iterable[Event]) -> dict[str, TaskRecord]:
