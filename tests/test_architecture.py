@@ -16,7 +16,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 CORE = {"_codec", "context", "definition", "errors", "event", "execution", "plan", "policies", "result", "runners"}
 
 EXTRAS = {"anyio._backends._trio", "dask", "daft", "opentelemetry", "pydantic", "rich", "trio", "uvloop"}
-MOST_LINES = 8_000  # with what is still to come: small is a promise
+MOST_LINES = 12_000  # with stores, executors and other runners still to come: small is a promise
 LONGEST_FUNCTION = 25  # lines of its body without the docstring; 6 to 12 are the rule
 HOT_PATH = {  # function -> why it is in one piece
     "orch.execution._lane._walk": "every step of every run passes it, so it calls nothing it can do without",
