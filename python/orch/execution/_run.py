@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -51,13 +51,14 @@ class _Cancellable(Protocol):
 class Lane:
     """One task that takes steps and awaits them in place; `stop` ends the step it is in, and with it the lane."""
 
-    __slots__ = ("expired", "handle", "outcome", "stopped")
+    __slots__ = ("expired", "handle", "is_watched", "outcome", "stopped")
 
     def __init__(self) -> None:
         self.handle: _Cancellable | None = None
         self.outcome: list[Any] = [None]  # how the step it is in has ended
         self.stopped = False
         self.expired = False  # whether all that has stopped it is the timeout of its step
+        self.is_watched = False  # whether it was stopped and somebody will look whether it has ended
 
     def stop(self, *, expired: bool = False) -> None:
         """Cancel the step this lane is in; harmless when repeated."""
@@ -240,7 +241,8 @@ class Run(Wires, Record):
         if self.cancelled:
             return  # ten thousand lanes say so, and each answer names all that still run
         self.cancelled = True
-        self._stop((node for node in self.schedule.cancel_all() if node not in self.lanes), "cancelled", None)
+        self._stop([node for node in self.schedule.cancel_all() if node not in self.lanes], "cancelled", None)
+        self.look_after(self.lanes)
 
     def expire(self, scope: int, timeout: float) -> None:
         """The time of a group is up: it fails, what runs in it is stopped, what has not started is skipped."""
@@ -265,7 +267,7 @@ class Run(Wires, Record):
         self._stop([node], "requested", None)
         return True
 
-    def _stop(self, nodes: Iterable[int], reason: str, cause: str | None) -> None:
+    def _stop(self, nodes: Collection[int], reason: str, cause: str | None) -> None:
         for node in nodes:
             self.reasons.setdefault(node, (reason, cause))
             state = self.schedule.state(node)
@@ -277,6 +279,7 @@ class Run(Wires, Record):
                 self.lanes[node].stop()
             else:
                 self.stop_thread(node)
+        self.look_after(nodes)
 
     def react(self) -> None:
         """Answer what has failed by the strategy of its group, close guarded groups, forget released values."""
@@ -328,6 +331,7 @@ class Run(Wires, Record):
         self.lanes[node] = lane
         if node in self.reasons:  # it was to be stopped before there was a lane to stop
             lane.stop()
+            self.look_after((node,))
         self.spread()
         self.publish()
 
