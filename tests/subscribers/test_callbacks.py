@@ -8,7 +8,18 @@ import anyio
 import pytest
 
 import orch
-from orch.event import CircuitEvent, CompensationEvent, Event, LogEvent, RunEvent, State, TaskEvent
+from orch.event import (
+    ChunkEvent,
+    CircuitEvent,
+    CompensationEvent,
+    Event,
+    InterruptEvent,
+    LogEvent,
+    MapEvent,
+    RunEvent,
+    State,
+    TaskEvent,
+)
 from orch.subscribers import callbacks
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -30,6 +41,12 @@ KINDS: dict[str, tuple[Event, ...]] = {
     "on_task_retry": (task(State.RETRYING),),
     "on_task_skip": (task(State.SKIPPED),),
     "on_compensation": (task(State.COMPENSATED), CompensationEvent("r", 1, NOON, "a", "a", ValueError("no"))),
+    "on_chunk": (ChunkEvent("r", 1, NOON, "a", "a", "word"),),
+    "on_interrupt": (InterruptEvent("r", 1, NOON, "a", "a", "May I?"),),
+    "on_map": (
+        MapEvent("r", 1, NOON, "xs", "xs", 0, State.RUNNING),
+        MapEvent("r", 1, NOON, "xs", "xs", 0, State.FAILED),
+    ),
     "on_circuit": (CircuitEvent("r", 1, NOON, "a", "bank", "closed", "open"),),
     "on_log": (LogEvent("r", 1, NOON, "a", "info", "half way"),),
 }

@@ -5,7 +5,18 @@ from types import MappingProxyType
 from typing import Never
 
 from orch.errors import close_matches, did_you_mean
-from orch.event import CircuitEvent, CompensationEvent, Event, LogEvent, RunEvent, State, TaskEvent
+from orch.event import (
+    ChunkEvent,
+    CircuitEvent,
+    CompensationEvent,
+    Event,
+    InterruptEvent,
+    LogEvent,
+    MapEvent,
+    RunEvent,
+    State,
+    TaskEvent,
+)
 from orch.event._text import brief
 
 _OF_TASKS: Mapping[State, str] = MappingProxyType(
@@ -19,6 +30,16 @@ _OF_TASKS: Mapping[State, str] = MappingProxyType(
         State.COMPENSATED: "on_compensation",
     }
 )
+_OF_THE_REST: Mapping[type[Event], str] = MappingProxyType(
+    {
+        ChunkEvent: "on_chunk",
+        CircuitEvent: "on_circuit",
+        CompensationEvent: "on_compensation",
+        InterruptEvent: "on_interrupt",
+        LogEvent: "on_log",
+        MapEvent: "on_map",
+    }
+)
 
 
 def callbacks(
@@ -30,6 +51,9 @@ def callbacks(
     on_task_retry: Callable[[TaskEvent], object] | None = None,
     on_task_skip: Callable[[TaskEvent], object] | None = None,
     on_compensation: Callable[[TaskEvent | CompensationEvent], object] | None = None,
+    on_chunk: Callable[[ChunkEvent], object] | None = None,
+    on_interrupt: Callable[[InterruptEvent], object] | None = None,
+    on_map: Callable[[MapEvent], object] | None = None,
     on_circuit: Callable[[CircuitEvent], object] | None = None,
     on_log: Callable[[LogEvent], object] | None = None,
     **unknown: Never,
@@ -38,7 +62,8 @@ def callbacks(
 
     Every attempt starts its task (`on_task_start`), and one that will be repeated retries it. A task that is not
     skipped ends once: succeeded, failed or cancelled. A compensation is told as a `TaskEvent` if it was made, as a
-    `CompensationEvent` if it failed.
+    `CompensationEvent` if it failed. A step that streams gives a chunk for each of its values, one that waits for
+    somebody's answer interrupts, and each item of a map says what becomes of it.
 
     >>> from orch.event import EventBus
     >>> tell = EventBus().subscribe(callbacks(on_task_end=print, on_run_end=lambda event: print(event.state)))
@@ -51,6 +76,9 @@ def callbacks(
         "on_task_retry": on_task_retry,
         "on_task_skip": on_task_skip,
         "on_compensation": on_compensation,
+        "on_chunk": on_chunk,
+        "on_interrupt": on_interrupt,
+        "on_map": on_map,
         "on_circuit": on_circuit,
         "on_log": on_log,
     }
@@ -79,11 +107,5 @@ def _kind(event: Event) -> str:
             return _OF_TASKS.get(event.state, "")
         case RunEvent():
             return "on_run_start" if event.state is State.RUNNING else "on_run_end" if event.state.is_final else ""
-        case CircuitEvent():
-            return "on_circuit"
-        case CompensationEvent():
-            return "on_compensation"
-        case LogEvent():
-            return "on_log"
         case _:
-            return ""
+            return _OF_THE_REST.get(type(event), "")
