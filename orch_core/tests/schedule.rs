@@ -946,3 +946,76 @@ fn what_is_withdrawn_is_cancelled_when_its_turn_comes() {
     run.done(0).expect("it runs");
     assert_eq!(states(&run), [State::Succeeded, State::Cancelled, State::Skipped]);
 }
+
+fn entries(run: &Schedule) -> Vec<(u32, u8)> {
+    run.journal(0, usize::MAX).map(|entry| (entry.node, entry.state)).collect()
+}
+
+#[test]
+fn a_hushed_node_that_never_began_has_only_ended() {
+    let mut run = Plan { nodes: 2, ..Plan::default() }.run();
+    run.hush(0).expect("it is pending");
+    run.hush(1).expect("it is pending");
+    assert_eq!(take_all(&mut run), [0, 1]);
+    assert_eq!(run.running(), 2);
+
+    run.done(0).expect("it runs");
+    run.begin(1).expect("it is hushed");
+    run.done(1).expect("it runs");
+
+    let done = State::Succeeded as u8;
+    assert_eq!(entries(&run), [(0, done), (1, State::Running as u8), (1, done)]);
+}
+
+#[test]
+fn a_hushed_node_that_fails_has_begun() {
+    let mut run = Plan { nodes: 1, ..Plan::default() }.run();
+    run.hush(0).expect("it is pending");
+    run.take(Lane::Loop);
+
+    run.fail(0).expect("it runs");
+
+    assert_eq!(entries(&run), [(0, State::Running as u8), (0, State::Failed as u8)]);
+}
+
+#[test]
+fn a_node_begins_once() {
+    let mut run = Plan { nodes: 1, ..Plan::default() }.run();
+    run.hush(0).expect("it is pending");
+    run.take(Lane::Loop);
+    run.begin(0).expect("it is hushed");
+
+    assert_eq!(run.begin(0), Err(Refusal::Absent { node: 0, verb: Verb::Begin }));
+    assert!(matches!(run.hush(0), Err(Refusal::State { .. })));
+}
+
+#[test]
+fn a_slot_that_was_borrowed_is_missing_elsewhere_until_it_is_repaid() {
+    let mut run = Plan { nodes: 3, limit: 2, ..Plan::default() }.run();
+    run.take(Lane::Loop);
+    assert_eq!(run.borrow(0), Ok(true));
+    assert_eq!(run.borrow(0), Ok(false));
+    assert_eq!((run.running(), run.take(Lane::Loop)), (2, Next::Idle));
+
+    run.repay(0).expect("it has borrowed one");
+
+    assert_eq!(run.take(Lane::Loop), Next::Node(1));
+    assert_eq!(run.repay(0), Err(Refusal::Absent { node: 0, verb: Verb::Repay }));
+}
+
+#[test]
+fn a_loan_counts_in_every_group_and_outlives_its_node() {
+    let scopes = [[NONE, 0, 3, NONE, 0], [0, 0, 2, 2, 2]];
+    let lanes = [0, 0, 2];
+    let plan = Plan { nodes: 3, lanes: Some(&lanes), scopes: &scopes, ..Plan::default() };
+    let mut run = plan.run();
+    run.take(Lane::Loop);
+    assert_eq!((run.borrow(0), run.borrow(0)), (Ok(true), Ok(false)));
+
+    run.done(0).expect("it runs");
+
+    assert_eq!(run.take(Lane::Loop), Next::Node(1));
+    assert_eq!(run.borrow(1), Ok(false));
+    run.repay(0).expect("it has borrowed one");
+    assert_eq!(run.borrow(1), Ok(true));
+}

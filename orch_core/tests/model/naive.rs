@@ -242,16 +242,14 @@ impl Naive {
                 Verb::Done => matches!(self.state(node), Running | Paused),
                 Verb::Fail => matches!(self.state(node), Running | Retrying),
                 Verb::Cancel => matches!(self.state(node), Pending | Running | Retrying | Paused),
-                Verb::Retry | Verb::Pause => self.state(node) == Running,
+                Verb::Retry | Verb::Pause | Verb::Borrow => self.state(node) == Running,
                 Verb::Requeue => self.state(node) == Retrying && is_waiting,
                 Verb::Resume => self.state(node) == Paused && is_waiting,
-                Verb::Restore | Verb::Withdraw => self.state(node) == Pending,
+                Verb::Restore | Verb::Withdraw | Verb::Hush => self.state(node) == Pending,
                 Verb::Compensate => self.state(node) == Succeeded,
                 Verb::Hold => self.state(node) == Running && !is_held,
                 Verb::LetGo => is_held,
-                Verb::Hush => self.state(node) == Pending,
                 Verb::Begin => self.state(node) == Running && self.hushed.contains(&node),
-                Verb::Borrow => self.state(node) == Running,
                 Verb::Repay => self.loans.contains(&node),
             }
     }
