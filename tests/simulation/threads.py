@@ -1,34 +1,74 @@
 """Worker threads in virtual time: real threads of which one runs at a time, and only while the event loop waits for it.
 
 A thread goes on until it sleeps (by `sleep`, in virtual time), waits for something to do, or ends. Which of several
-goes on next is drawn from the seed. For that the engine's queue of idle threads is one of our own, and its threads
-ask for their turn before they begin.
+goes on next is drawn from the seed. For that the engine's queue of idle threads is one of our own, and so are its
+threads, which begin when they are given their first turn. Those that really run are kept, and carry out one of the
+engine's after another: starting one takes longer than most of what it does.
 """
 
 import math
+import os
 import threading
+from _thread import allocate_lock, get_ident
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import Context
 from random import Random
 from typing import Any
 
 import orch.execution._threads as engine
 from orch.testing import _loop, _trio
 
-__all__ = ("drive", "living", "sleep")
+__all__ = ("drive", "living", "rest", "sleep")
 
 
-class _Slot:
-    """A thread, and whether it could go on."""
+class _Worker:
+    """A thread, for the engine; `due` is when it could go on: never, if it waits for a queue."""
 
-    def __init__(self) -> None:
-        self.go = threading.Semaphore(0)
-        self.due: float = 0.0  # when it could; never, if it waits for a queue
+    def __init__(self, main: Callable[[Any], None], leash: Any, name: str) -> None:
+        self.main = main
+        self.leash = leash
+        self.name = name
+        self.baton = _begun()
+        self.due = 0.0
+        self.carrier: _Carrier | None = None
+
+    def start(self) -> None:
+        self.baton.workers[self] = None
+
+    def join(self) -> None:
+        """It has ended, or nobody could ask."""
 
 
 class _OverError(SystemExit):
     """Ends a thread that a broken run has left behind."""
+
+
+class _Carrier:
+    """A thread that really runs. Locks are its semaphores, which are ten times slower."""
+
+    def __init__(self) -> None:
+        self.go = _taken()
+        self.worker: _Worker | None = None
+        self.thread = threading.Thread(target=self._carry, name="carrier", daemon=True)
+        self.thread.start()
+
+    def _carry(self) -> None:
+        _carriers[get_ident()] = self
+        try:
+            self.go.acquire()
+            while self.worker is not None:
+                worker, baton = self.worker, self.worker.baton
+                try:
+                    if not baton.is_over:
+                        Context().run(worker.main, worker)
+                finally:
+                    self.worker = None
+                    baton.end(worker)
+                self.go.acquire()
+        finally:
+            del _carriers[get_ident()]
 
 
 class _Baton:
@@ -38,56 +78,104 @@ class _Baton:
         self.now: Callable[[], float] = float
         self.random = Random(seed)
         self.is_over = False
-        self._back = threading.Semaphore(0)
-        self.slots: dict[threading.Thread, _Slot] = {}
+        self.workers: dict[_Worker, None] = {}  # in the order in which they were started
+        self._back = _taken()
 
     def due(self) -> float:
         """When the next thread could go on."""
-        return min((slot.due for slot in self.slots.values()), default=math.inf)
+        return min((worker.due for worker in self.workers), default=math.inf)
 
     def turn(self) -> bool:
         """Let one thread go on for a while, if one can; called by the event loop."""
-        ready = [slot for slot in self.slots.values() if slot.due <= self.now()]
+        if not self.workers:
+            return False
+        now = self.now()
+        ready = [worker for worker in self.workers if worker.due <= now]
         if ready:
-            self.random.choice(ready).go.release()
+            _give(self._carrier(self.random.choice(ready)).go)
             self._back.acquire()
         return bool(ready)
 
-    def wait(self, until: float) -> None:
+    def _carrier(self, worker: _Worker) -> _Carrier:
+        if worker.carrier is None:
+            worker.carrier = _idle.pop() if _idle else _Carrier()
+            worker.carrier.worker = worker
+        return worker.carrier
+
+    def wait(self, worker: _Worker, until: float) -> None:
         """Called by a thread: let the event loop go on, and come back then."""
-        slot = self.slots[threading.current_thread()]
-        slot.due = until
+        assert worker.carrier is not None
+        worker.due = until
         if not self.is_over:
-            self._back.release()
-            slot.go.acquire()
+            _give(self._back)
+            worker.carrier.go.acquire()
         if self.is_over:
             raise _OverError
 
     def dismiss(self) -> None:
         """End whatever is left, when the event loop is gone."""
         self.is_over = True
-        for thread, slot in list(self.slots.items()):
-            slot.go.release()
-            thread.join(1)
+        for worker in list(self.workers):
+            if worker.carrier is not None:
+                _give(worker.carrier.go)
+                worker.carrier.thread.join(1)
 
-    def end(self) -> None:
-        """The thread is over."""
-        del self.slots[threading.current_thread()]
-        self._back.release()
+    def end(self, worker: _Worker) -> None:
+        """Called by a thread that is over."""
+        del self.workers[worker]
+        if not self.is_over:
+            assert worker.carrier is not None
+            _idle.append(worker.carrier)
+            _give(self._back)
+
+
+def _taken() -> Any:
+    lock = allocate_lock()
+    lock.acquire()
+    return lock
+
+
+def _give(lock: Any) -> None:
+    try:  # noqa: SIM105 (as often as anything here: what is shorter takes longer)
+        lock.release()
+    except RuntimeError:  # nobody waits for it: some thread has gone on for so long that it was given up
+        pass
 
 
 _baton: _Baton | None = None
+_carriers: dict[int, _Carrier] = {}
+_idle: list[_Carrier] = []
+os.register_at_fork(after_in_child=_idle.clear)  # a new process has one thread
+
+
+def rest() -> None:
+    """End the threads that are kept."""
+    while _idle:
+        carrier = _idle.pop()
+        _give(carrier.go)
+        carrier.thread.join()
+
+
+def _begun() -> _Baton:
+    assert _baton is not None
+    return _baton
+
+
+def _this() -> _Worker:
+    worker = _carriers[get_ident()].worker
+    assert worker is not None
+    return worker
 
 
 def sleep(seconds: float) -> None:
     """Sleep in a worker thread, in virtual time."""
-    assert _baton is not None
-    _baton.wait(_baton.now() + seconds)
+    worker = _this()
+    worker.baton.wait(worker, worker.baton.now() + seconds)
 
 
 def living() -> bool:
     """Whether there are threads that have not ended."""
-    return _baton is not None and bool(_baton.slots)
+    return _baton is not None and bool(_baton.workers)
 
 
 class _Queue:
@@ -95,7 +183,7 @@ class _Queue:
 
     def __init__(self) -> None:
         self._items: deque[Any] = deque()
-        self._waiting: deque[_Slot] = deque()
+        self._waiting: deque[_Worker] = deque()
 
     def put(self, item: Any) -> None:
         self._items.append(item)
@@ -103,10 +191,10 @@ class _Queue:
             self._waiting.popleft().due = 0.0
 
     def get(self) -> Any:
-        assert _baton is not None
+        worker = _this()
         while not self._items:
-            self._waiting.append(_baton.slots[threading.current_thread()])
-            _baton.wait(math.inf)
+            self._waiting.append(worker)
+            worker.baton.wait(worker, math.inf)
         return self._items.popleft()
 
 
@@ -114,29 +202,14 @@ class _Queue:
 def _patched(baton: _Baton) -> Iterator[None]:
     global _baton  # noqa: PLW0603 (one simulation at a time)
     names: dict[str, Any] = engine.__dict__
-    before = {"SimpleQueue": names["SimpleQueue"]}
-    start, main = engine.Threads._start_thread, engine.Threads._main
-
-    def starting(self: Any, thread: Any) -> None:
-        baton.slots[thread] = _Slot()
-        start(self, thread)
-
-    def running(self: Any) -> None:
-        baton.slots[threading.current_thread()].go.acquire()
-        try:
-            if not baton.is_over:
-                main(self)
-        finally:
-            baton.end()
-
-    names["SimpleQueue"], _baton = _Queue, baton
-    engine.Threads._start_thread, engine.Threads._main = starting, running  # type: ignore[method-assign]
+    before = {name: names[name] for name in ("SimpleQueue", "_Worker")}
+    names.update(SimpleQueue=_Queue, _Worker=_Worker)
+    _baton = baton
     try:
         yield
     finally:
         baton.dismiss()
         names.update(before)
-        engine.Threads._start_thread, engine.Threads._main = start, main  # type: ignore[method-assign]
         _baton = None
 
 

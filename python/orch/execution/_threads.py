@@ -23,7 +23,7 @@ from contextlib import suppress
 from contextvars import Context
 from functools import partial
 from queue import SimpleQueue
-from typing import Any, cast
+from typing import Any
 
 from anyio._core._eventloop import claim_worker_thread, set_current_async_library
 from anyio.lowlevel import current_token
@@ -44,7 +44,16 @@ _logger = logging.getLogger("orch")
 
 
 class _Worker(threading.Thread):
-    leash: Leash
+    def __init__(self, main: Callable[[_Worker], None], leash: Leash, name: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self.main = main
+        self.leash = leash
+
+    def run(self) -> None:
+        try:
+            self.main(self)
+        finally:
+            del self.main  # as a Thread forgets its target: no cycle is to be left
 
 
 class Threads:
@@ -160,15 +169,13 @@ class Threads:
                 raise
 
     def _hired(self) -> _Worker:
-        thread = _Worker(target=self._main, name=f"orch-worker-{len(self._threads) + 1}", daemon=True)
-        thread.leash = Leash(self._token)
+        thread = _Worker(self._main, Leash(self._token), f"orch-worker-{len(self._threads) + 1}")
         self._threads.add(thread)
         return thread
 
     # -- in a thread -----------------------------------------------------------------------------------------------
 
-    def _main(self) -> None:
-        this = cast("_Worker", threading.current_thread())
+    def _main(self, this: _Worker) -> None:
         this.leash.put_on()
         with claim_worker_thread(self._token.backend_class, self._token.native_token):  # for anyio.from_thread
             step = self._next(this)

@@ -1,4 +1,4 @@
-"""Circuit breakers: each permit gets one verdict, the right one; while a probe is out nobody else is let through."""
+"""Circuit breakers: each permit gets one verdict, the right one; beside a probe nobody else is let through."""
 
 import itertools
 from collections.abc import Iterator
@@ -64,16 +64,18 @@ def _verdict(seen: Seen, name: str, end: Entry | None) -> set[str]:
 
 
 def probes(seen: Seen) -> Iterator[str]:
-    """While a probe is out the breaker lets nobody else through."""
-    out: dict[str, int] = {}
+    """While a probe is out the breaker lets nobody else through, but another probe once that is overdue."""
+    patience = {breaker.label: breaker.reset_timeout for breaker in seen.built.shared.breakers}
+    out: dict[str, dict[int, float]] = {}
     for entry in seen.entries:
+        ahead = out.setdefault(entry.name, {})
         if entry.what == "admit" and entry.detail != "refused":
-            if entry.name in out:
-                yield f"{entry.name} let call {entry.number} through beside probe {out[entry.name]}"
+            if ahead and (entry.detail != "probe" or entry.time < max(ahead.values()) + patience[entry.name] - 1e-6):
+                yield f"{entry.name} let call {entry.number} through beside probes {list(ahead)}"
             if entry.detail == "probe":
-                out[entry.name] = entry.number
-        if entry.what == "verdict" and out.get(entry.name) == entry.number:
-            del out[entry.name]
+                ahead[entry.number] = entry.time
+        elif entry.what == "verdict" and ahead.pop(entry.number, None) is not None and entry.detail != "abandoned":
+            ahead.clear()  # the others are of a time that is over
 
 
 def told(seen: Seen) -> Iterator[str]:

@@ -59,8 +59,7 @@ def admit_several_probes() -> list[Change]:
     true = breaker.CircuitBreaker._wait
 
     def wait(self: Any, now: float) -> float | None:
-        self._probing = False
-        return true(self, now)
+        return None if self._state == "half_open" else true(self, now)
 
     return [(breaker.CircuitBreaker, "_wait", wait)]
 
