@@ -89,6 +89,10 @@ assert_type(guarded.breaker, CircuitBreaker | None)
 assert_type(guarded.limiter, Limiter | None)
 assert_type(guarded.compensate, Task[..., Any] | None)
 assert_type(guarded.compensate_unknown, bool)
+guarded.evolve(cache=None, version=None)
+Task(plain.fn, cache=True, version="2")
+assert_type(guarded.cache, bool | None)
+assert_type(guarded.version, str | int | None)
 guarded.evolve(timeout="5")  # type: ignore[arg-type]
 guarded.evolve(retry=3)  # type: ignore[arg-type]
 guarded.evolve(breaker=Retry())  # type: ignore[arg-type]

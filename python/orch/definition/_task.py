@@ -148,6 +148,8 @@ class TaskOptions(TypedDict, total=False):
     limiter: Limiter | None
     compensate: Callable[..., Any] | None
     compensate_unknown: bool
+    cache: bool | None
+    version: str | int | None
     thread: bool | None
     retain: bool
     description: str | None
@@ -163,6 +165,8 @@ def _compensation(step: Any) -> Task[..., Any] | None:
         raise
     if not isinstance(task, Task):
         raise TypeError(f"compensate: expected a callable or a Task, found {type(task).__name__} ({task!r})")
+    if task.signature.streams:
+        raise TypeError(f"compensate: expected a function that undoes, found the generator function {task.name!r}")
     if task.deps or task.compensate:
         found, cure = ("deps", "deps=()") if task.deps else ("a compensation of its own", "compensate=None")
         raise ValueError(f"compensate: expected a task that stands alone, {task!r} has {found}: .evolve({cure})")
@@ -174,6 +178,12 @@ def _check_unknown(task: Task[..., Any], _: object, value: Any) -> None:
         expect("compensate_unknown", value, bool)
         if task.compensate is None:
             raise ValueError("compensate_unknown: expected a task with compensate=…, found True on one without")
+
+
+def _check_version(_: object, __: object, value: Any) -> None:
+    if isinstance(value, bool):  # which would be an int
+        raise TypeError(f"version: expected a text or an int, found bool ({value!r})")
+    expect("version", value, str, int, NoneType)
 
 
 def _checked(usual: object, *types: type) -> Callable[[Any, Attribute[Any], object], None]:
@@ -204,7 +214,9 @@ class Task(Workflow, Generic[P, R]):
     (<Task 'gross'>, 15.0, 10)
 
     Args:
-        fn: Anything callable: a function, plain or async, a partial, a method, a class, an object with `__call__`.
+        fn: Anything callable: a function, plain or async, a partial, a method, a class, an object with `__call__`. Of a
+            generator function, plain or async, each value is a `ChunkEvent`, and the value is the list of them (or what
+            a plain one returns, if that is not None).
         *args: Values bound by position, to the parameters that a run does not fill by itself (a `Context`, `upstream`).
         name: Any text of 1 to 1 000 characters without NUL. Derived from the callable unless given.
         output: The name of what it gives (its own name unless given), or several, for a returned tuple.
@@ -216,6 +228,9 @@ class Task(Workflow, Generic[P, R]):
         compensate: What undoes it, once its group fails: a callable, or a task with options and values of its own. It
             asks by name for `value` (the task's), `error`, parameters of the task, or a `Context`.
         compensate_unknown: Whether attempts count that may have happened (timed out, cancelled); `value` is `UNKNOWN`.
+        cache: Whether a runner that has a cache keeps what it returns. None: unless it takes a Context or resources, has
+            a compensation, or asks somebody.
+        version: A text or number that stands for its code in the keys of a cache: another one, and it is called again.
         thread: None: a plain function runs in a worker thread. False: in place. An async one runs on the event loop.
         retain: False: its value is let go once the last step that reads it has settled.
         description: For people.
@@ -230,6 +245,8 @@ class Task(Workflow, Generic[P, R]):
     limiter: Limiter | None = field(converter=limiter_of)  # no part of the value
     compensate: Task[..., Any] | None = field(converter=_compensation)
     compensate_unknown: bool = field(validator=_check_unknown)
+    cache: bool | None = field(validator=_checked(None, bool, NoneType))
+    version: str | int | None = field(validator=_check_version)
     thread: bool | None = field(validator=_checked(None, bool, NoneType))
     retain: bool = field(validator=_checked(True, bool))  # noqa: FBT003 (what it mostly is)
     description: str | None = field(validator=_checked(None, str, NoneType))
@@ -255,6 +272,8 @@ class Task(Workflow, Generic[P, R]):
         limiter: Limiter | None = None,
         compensate: Callable[..., Any] | None = None,
         compensate_unknown: bool = False,
+        cache: bool | None = None,
+        version: str | int | None = None,
         thread: bool | None = None,
         retain: bool = True,
         description: str | None = None,
@@ -267,13 +286,13 @@ class Task(Workflow, Generic[P, R]):
             cure = "bind its values, Task({0}, …), or wrap it, lambda value: {0}(value)".format(callable_name(fn))
             raise TypeError(f"{callable_name(fn)!r} does not say what it takes: {cure}")
         name = callable_name(fn) if name is None else name
-        policies = timeout, retry, breaker, limiter, compensate, compensate_unknown
+        policies = timeout, retry, breaker, limiter, compensate, compensate_unknown, cache, version
         self.__attrs_init__(name, output, deps, *policies, thread, retain, description, fn, bound, extra, signature)
 
     @property
     def form(self) -> str | None:
         """What its body is if not simply one call of the function: a word of `orch.execution`."""
-        return None
+        return "stream" if self.signature.streams else None
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -338,7 +357,7 @@ class Task(Workflow, Generic[P, R]):
         names = tuple(dep if isinstance(dep, str) else None for dep in self.deps)
         bound = sorted(self.bound)
         values = [self.fn, *self.extra, *map(self.bound.__getitem__, bound)]
-        parts = [*options, self.compensate_unknown, len(undo), names, tuple(bound), *values]
+        parts = [*options, self.compensate_unknown, self.cache, self.version, len(undo), names, tuple(bound), *values]
         return parts, [*undo, *(dep for dep in self.deps if isinstance(dep, Workflow))]
 
     def __reduce__(self) -> tuple[Any, ...]:
