@@ -1,4 +1,4 @@
-"""A schedule whose time is that of a given clock, not the machine's: before each call it is told what time it is."""
+"""A schedule whose time is that of a given clock, not the machine's: before each fact it is told what time it is."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from orch._core import Schedule
 from orch.abc import Clock
 
 __all__ = ("clocked", "unclocked")
+
+_TIMELESS = {"is_active", "journal", "outcome", "ready", "running", "scope_outcome", "state", "states"}  # are questions
 
 
 def clocked(schedule: Schedule, clock: Clock) -> Schedule:
@@ -27,22 +29,23 @@ def unclocked(schedule: Schedule) -> Schedule:
 class _Clocked:
     def __init__(self, schedule: Schedule, clock: Clock) -> None:
         self.schedule = schedule
-        self._clock = clock
-        self._origin = clock.monotonic()
+        self._read = clock.monotonic
+        self._origin = self._last = self._read()
         self._lock = threading.Lock()
-        self._now = 0  # the latest that was told
+        schedule.set_time(0)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         verb = getattr(self.schedule, name)
 
         def call(*args: int) -> Any:
             with self._lock:  # of two threads the slower one may have read the clock first
-                self._now = max(self._now, round((self._clock.monotonic() - self._origin) * 1e9))
-                self.schedule.set_time(self._now)
+                if (now := self._read()) > self._last:
+                    self._last = now
+                    self.schedule.set_time(round((now - self._origin) * 1e9))
                 return verb(*args)
 
-        self.__dict__[name] = call  # looked up once
-        return call
+        self.__dict__[name] = found = verb if name in _TIMELESS else call  # looked up once
+        return found
 
     def __len__(self) -> int:
         return len(self.schedule)
