@@ -49,6 +49,7 @@ def test_a_function_that_turns_out_to_be_a_step_is_not_called_again(module: Writ
         "import functools; step = functools.partial(len, [])",
         "class step: ...",
         "@orch.task\ndef step(): ...",
+        "def step(): yield 1",
     ],
 )
 def test_everything_else_that_can_be_called_is_a_step(module: Write, source: str) -> None:
@@ -103,13 +104,12 @@ def test_a_file_named_like_a_module_in_use_does_not_take_its_place(module: Write
             "cannot load 'jobs:flwo': AttributeError: module 'jobs' has no attribute 'flwo'; did you mean 'flow'?",
         ),
         ("jobs:size", "TypeError: expected a callable or a workflow as a step, found int (5)"),
-        ("jobs:stream", "generator function, which is not supported"),
         ("..jobs:flow", "cannot load '..jobs:flow': TypeError"),
     ],
 )
 def test_what_is_not_there_is_said_with_what_is_close(module: Write, target: str, message: str) -> None:
     module("", "etl/daily.py")
-    module("size = 5\nflow = orch.Parallel(len)\ndef stream(): yield 1")
+    module("size = 5\nflow = orch.Parallel(len)")
     with pytest.raises(ValueError, match=re.escape(message)):
         load(target)
 

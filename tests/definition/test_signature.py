@@ -66,6 +66,26 @@ def wrapper(*args: Any, **kwargs: Any) -> Any:
     return coroutine(*args, **kwargs)
 
 
+def generator(a: int) -> typing.Iterator[int]:
+    yield a
+
+
+async def async_generator(a: int) -> typing.AsyncIterator[int]:
+    yield a
+
+
+async def gives_generator(a: int) -> typing.Iterator[int]:
+    return generator(a)
+
+
+class Generated:
+    def __call__(self, a: int) -> typing.Iterator[int]:
+        yield a
+
+    async def method(self, a: int) -> typing.AsyncIterator[int]:
+        yield a
+
+
 @types.coroutine
 def old_style(a: int) -> typing.Generator[None, None, int]:
     yield
@@ -92,6 +112,17 @@ CALLABLES: dict[str, tuple[Callable[..., Any], str]] = {
     "partial of an async task": (functools.partial(Task(coroutine)), "coroutine"),
     "partial of a task": (functools.partial(Task(plain)), "plain"),
     "generator-based coroutine": (old_style, "coroutine"),
+    "generator": (generator, "generator"),
+    "async generator": (async_generator, "async generator"),
+    "partial of a generator": (functools.partial(generator), "generator"),
+    "partial of an async generator": (functools.partial(async_generator), "async generator"),
+    "generator object": (Generated(), "generator"),
+    "generator method": (Generated().method, "async generator"),
+    "generator call method": (Generated().__call__, "generator"),
+    "partial of a streaming task": (functools.partial(Task(generator)), "generator"),
+    "function that returns a generator": (lambda a: generator(a), "plain"),
+    "wrapped generator": (functools.wraps(generator)(lambda a: generator(a)), "plain"),
+    "coroutine that returns a generator": (gives_generator, "coroutine"),
 }
 
 
@@ -119,25 +150,18 @@ def test_a_marked_function_is_a_coroutine_function() -> None:
     assert signature_of(marked).kind == "coroutine"
 
 
-def generator(a: int) -> typing.Iterator[int]:
-    yield a
+def test_generator_functions_stream_and_async_ones_need_an_event_loop() -> None:
+    facts = {signature_of(fn)[1:]: (signature_of(fn).streams, signature_of(fn).is_async) for fn, _ in CALLABLES.values()}
+    assert facts == {
+        ("plain",): (False, False),
+        ("coroutine",): (False, True),
+        ("generator",): (True, False),
+        ("async generator",): (True, True),
+    }
 
 
-async def async_generator(a: int) -> typing.AsyncIterator[int]:
-    yield a
-
-
-class Generated:
-    def __call__(self, a: int) -> typing.Iterator[int]:
-        yield a
-
-
-@pytest.mark.parametrize(
-    "fn", [generator, async_generator, functools.partial(generator), Generated(), Generated().__call__]
-)
-def test_generators_are_refused(fn: Callable[..., Any]) -> None:
-    with pytest.raises(TypeError, match="generator function"):
-        Task(fn)
+def test_a_mocked_generator_is_what_its_mock_is() -> None:
+    assert signature_of(mock.create_autospec(generator)).kind == "plain"
 
 
 def test_one_of_each_kind() -> None:

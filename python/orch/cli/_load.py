@@ -52,7 +52,7 @@ def _definition(found: Any) -> Workflow | Plan:
         return found
     task = Task(found)
     needy = any(each.required for each in task.signature.parameters)
-    if not inspect.isfunction(found) or needy or task.signature.kind == "coroutine" or not _may_make(found):
+    if not inspect.isfunction(found) or needy or task.signature.kind != "plain" or not _may_make(found):
         return task
     made: Any = found()  # no workflow after all? It is the value of the task then: nothing is called twice
     return made if isinstance(made, Workflow | Plan) else Task(lambda: made, name=task.name)

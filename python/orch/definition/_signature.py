@@ -20,12 +20,13 @@ from typing import Annotated, Any, ForwardRef, Literal, NamedTuple, Optional, Un
 
 from orch.context import Context
 
-__all__ = ("EMPTY", "OPAQUE", "Parameter", "Signature", "annotations_of", "home_of", "signature_of")
+__all__ = ("EMPTY", "OPAQUE", "Kind", "Parameter", "Signature", "annotations_of", "home_of", "signature_of")
 
 EMPTY = inspect.Parameter.empty
 
+Kind = Literal["coroutine", "plain", "generator", "async generator"]
 _Named = Mapping[str, Any]
-_GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+_STREAMS = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 _VARIADIC = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 _COROUTINE = inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE
 _SPELLED: dict[str, Any] = {"Context": Context, "Optional": Optional, "Union": Union, "Annotated": Annotated}
@@ -57,10 +58,20 @@ class Parameter(NamedTuple):
 
 
 class Signature(NamedTuple):
-    """The parameters of a step (`*args` and `**kwargs` last) and whether calling it gives a coroutine."""
+    """The parameters of a step (`*args` and `**kwargs` last) and what calling it gives."""
 
     parameters: tuple[Parameter, ...]
-    kind: Literal["coroutine", "plain"]
+    kind: Kind
+
+    @property
+    def streams(self) -> bool:
+        """Whether it is a generator function, of whichever colour."""
+        return self.kind in {"generator", "async generator"}
+
+    @property
+    def is_async(self) -> bool:
+        """Whether what calling it gives needs an event loop."""
+        return self.kind in {"coroutine", "async generator"}
 
     def arguments(self, values: Mapping[str, Any], extra: Iterable[Any] = ()) -> tuple[list[Any], dict[str, Any]]:
         """Arrange values by name into the `(args, kwargs)` of a call, which itself reports what is missing."""
@@ -76,7 +87,7 @@ class Signature(NamedTuple):
 def signature_of(fn: Callable[..., Any]) -> Signature:
     """Read the signature of anything callable; `OPAQUE` for a built-in that does not say what it takes."""
     if type(fn) is FunctionType and not fn.__dict__:  # nothing wrapped, marked or overridden
-        return Signature(_from_code(fn), _kind_of(fn, fn.__code__.co_flags))
+        return Signature(_from_code(fn), _kind_of(fn.__code__.co_flags))
     try:
         return Signature(_from_inspect(fn), _kind(fn))
     except ValueError:
@@ -127,22 +138,23 @@ def _parameters(
 OPAQUE = Signature(_parameters(("args", "kwargs"), (_ARGS, _KWARGS), {}, {}, None), "plain")
 
 
-def _kind(fn: Any) -> Literal["coroutine", "plain"]:
+def _kind(fn: Any) -> Kind:
     """Say what a call gives. What a wrapper wraps does not count: it may do anything with it."""
     while isinstance(fn, functools.partial):
         fn = fn.func
     if isinstance(own := getattr(fn, "signature", None), Signature):  # a Task within a partial knows
         return own.kind
     calls = fn, type(fn).__call__
-    kinds = [_kind_of(fn, getattr(getattr(call, "__code__", None), "co_flags", 0)) for call in calls]
-    marked = any(map(inspect.iscoroutinefunction, calls))
-    return "coroutine" if marked or "coroutine" in kinds else "plain"
+    if any(map(inspect.iscoroutinefunction, calls)):
+        return "coroutine"
+    kinds = [_kind_of(getattr(getattr(call, "__code__", None), "co_flags", 0)) for call in calls]
+    return next((kind for kind in kinds if kind != "plain"), "plain")
 
 
-def _kind_of(fn: object, flags: int) -> Literal["coroutine", "plain"]:
-    if flags & _GENERATOR and not flags & _COROUTINE:
-        raise TypeError(f"{fn!r} is a generator function, which is not supported yet as a step: return a list instead")
-    return "coroutine" if flags & _COROUTINE else "plain"
+def _kind_of(flags: int) -> Kind:
+    if flags & _COROUTINE:
+        return "coroutine"
+    return "plain" if not flags & _STREAMS else "generator" if flags & inspect.CO_GENERATOR else "async generator"
 
 
 def home_of(fn: Any) -> FunctionType | None:

@@ -72,6 +72,11 @@ class EventBus:
         with self._lock:
             self.subscriptions = tuple(each for each in self.subscriptions if each.handler != handler)
 
+    def count_dropped(self, events: int) -> None:
+        """Add to `dropped`; for whoever delivers."""
+        with self._lock:
+            self.dropped += events
+
     def __call__(self, event: Event, /) -> Awaitable[None] | None:
         """Hand it to every handler that wants it, in order; what they raise follows, as one ExceptionGroup."""
         errors, waiting = list[Exception](), list[Awaitable[object]]()

@@ -90,6 +90,7 @@ class CompensationEvent(Event):
     error: BaseException | None = attrs.field(default=None, repr=brief)
 
 
+@sealed
 @attrs.frozen(weakref_slot=False)
 class ChunkEvent(Event):
     """A task that streams has given one more value; all of them together are the task's."""

@@ -18,6 +18,7 @@ from anyio import CancelScope, CapacityLimiter, Lock, Semaphore, WouldBlock, cur
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from orch.errors import TaskTimeoutError
+from orch.execution._chunks import Feed
 from orch.execution._failure import without_cancellation
 from orch.execution._forms import FORMS
 from orch.execution._guards import enter
@@ -222,7 +223,7 @@ async def in_thread(run: Run, node: int, seconds: float | None, job: Job, *, res
             await job.ended.wait()
     except run.cancelled_class:  # by somebody else, whatever the time is
         if not job.withdraw():
-            run.tell(job)
+            _tell(run, job)
             with CancelScope(shield=True, deadline=current_time() + run.options.grace):
                 await job.ended.wait()
         if not job.ended.is_set():
@@ -230,8 +231,14 @@ async def in_thread(run: Run, node: int, seconds: float | None, job: Job, *, res
     if job.ended.is_set():
         now = current_time() + (math.inf if seconds is None else seconds)  # the news of the beginning may come later
         return await _given(run, node, seconds, min(scope.deadline, now), job.result())
-    run.tell(job)
+    _tell(run, job)
     raise TaskTimeoutError(run.plan.path(node), seconds or 0.0)
+
+
+def _tell(run: Run, job: Job) -> None:
+    """Tell a job that it is to end."""
+    run.tell(job)
+    job.on_tell()
 
 
 async def _given(run: Run, node: int, seconds: float | None, deadline: float, value: Any) -> Any:
@@ -257,7 +264,11 @@ class _Plain:
     def __init__(self, run: Run, step: int, rules: Rules, trail: Trail, lane: Lane) -> None:
         self._of = run, step, rules, trail, lane
         call = cast("Callable[..., Any]", run.plan.calls[step])  # no join is taken
-        self.job = Job(partial(call, *arguments(run, step)))
+        body = partial(call, *arguments(run, step))
+        feed = Feed(run, step, body) if rules.form == "stream" else None
+        self.job = Job(body if feed is None else feed)
+        if feed is not None:
+            self.job.on_tell = feed.stop
 
     async def __call__(self) -> Any:
         run, step, rules, trail, _ = self._of

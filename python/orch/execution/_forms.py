@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from orch.execution._chunks import stream
 from orch.execution._run import Run
 
 __all__ = ("FORMS",)
 
-FORMS: Mapping[str, Callable[[Run, int], Awaitable[Any]]] = {}
+FORMS: Mapping[str, Callable[[Run, int], Awaitable[Any]]] = {"stream": stream}

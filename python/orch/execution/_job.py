@@ -36,6 +36,7 @@ class Job:
         "is_dropped",
         "on_begin",
         "on_end",
+        "on_tell",
         "value",
     )
 
@@ -48,6 +49,7 @@ class Job:
         self.is_dropped = False  # whether nobody wants what it will give
         self.on_begin = on_begin  # to be called on the loop when a thread has begun
         self.on_end: list[Callable[[], object]] = []  # the same, when it has ended
+        self.on_tell: Callable[[], object] = _nothing  # to be called on the loop when it is to end
         self.ended = Signal()
         self.value: Any = None
         self.error: BaseException | None = None

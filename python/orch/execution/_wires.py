@@ -39,6 +39,8 @@ class Wires:
         self.notice: Callable[[], object] = _nothing  # tell the desk that something may have changed
         self.wake: Callable[[], object] = _nothing  # the same, from any thread
         self.publish: Callable[[], object] = _nothing  # let subscribers have what has happened
+        self.hint: Callable[[], object] = _nothing  # the same in a while, for what may come often; not for threads
+        self.held_up = set[Callable[[], object]]()  # how to wake threads that wait for subscribers
         self.room: Callable[[], Awaitable[None]] = _no_wait  # wait for subscribers that are too far behind
         self.crowded: Callable[[], object] = _nothing  # whether there are such: threads take nothing new then
         self.boxes = set[CancelScope]()  # of compensations that are being made

@@ -1,10 +1,26 @@
 """Lowering: any definition becomes one flat, checked, reusable `Plan`."""
 
 from orch.plan._ask import select, values_for
+from orch.plan._call import unpacked
 from orch.plan._draft import NONE
 from orch.plan._lower import compile  # noqa: A004 (the verb users know from re)
 from orch.plan._plan import COLLECT, IN_PLACE, RULES, Plan
 from orch.plan._rules import Rules
+from orch.plan._tile import Tile, tile_of
 from orch.plan._undo import Undo
 
-__all__ = ("COLLECT", "IN_PLACE", "NONE", "RULES", "Plan", "Rules", "Undo", "compile", "select", "values_for")
+__all__ = (
+    "COLLECT",
+    "IN_PLACE",
+    "NONE",
+    "RULES",
+    "Plan",
+    "Rules",
+    "Tile",
+    "Undo",
+    "compile",
+    "select",
+    "tile_of",
+    "unpacked",
+    "values_for",
+)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from orch.definition import Task
 from orch.errors import OutputError
 
-__all__ = ("Shape", "callable_of")
+__all__ = ("Shape", "callable_of", "unpacked")
 
 
 class Shape(NamedTuple):
@@ -38,10 +38,13 @@ class Shape(NamedTuple):
 
 
 def callable_of(task: Task[..., Any], shape: Shape | None) -> Callable[..., Any]:
-    """Return what a lane calls with the slots' values; for a coroutine task it always returns a coroutine."""
+    """Return what a lane calls with the slots' values; for a coroutine task it always returns a coroutine.
+
+    What a generator function gives is still to be run: what comes out of it is for `unpacked`.
+    """
     fn: Callable[..., Any] = task.fn
-    coroutine = task.signature.kind == "coroutine"
-    if shape is None and not task.unpacks and (not coroutine or _returns_coroutine(fn)):
+    coroutine, streams = task.signature.kind == "coroutine", task.signature.streams
+    if shape is None and (streams or not task.unpacks) and (not coroutine or _returns_coroutine(fn)):
         return fn
 
     def begin(flat: Sequence[Any]) -> Any:
@@ -49,9 +52,11 @@ def callable_of(task: Task[..., Any], shape: Shape | None) -> Callable[..., Any]
         return fn(*args, **kwargs)
 
     async def call(*flat: object) -> object:
-        return _outputs(task, await begin(flat))
+        return unpacked(task, await begin(flat))
 
-    return call if coroutine else lambda *flat: _outputs(task, begin(flat))
+    if streams:
+        return lambda *flat: begin(flat)
+    return call if coroutine else lambda *flat: unpacked(task, begin(flat))
 
 
 def _returns_coroutine(fn: object) -> bool:
@@ -60,7 +65,7 @@ def _returns_coroutine(fn: object) -> bool:
     return isinstance(fn, FunctionType) and bool(fn.__code__.co_flags & inspect.CO_COROUTINE)
 
 
-def _outputs(task: Task[..., Any], value: Any) -> Any:
+def unpacked(task: Task[..., Any], value: Any) -> Any:
     """Return the value, checked to be a tuple if the task has several outputs."""
     if not task.unpacks:
         return value

@@ -96,7 +96,7 @@ def _dag(draft: Draft, wiring: Wiring) -> Dag:
 def _lane(task: Task[..., Any] | None) -> tuple[int, int]:
     if task is None:
         return _JOIN
-    if task.signature.kind == "coroutine":
+    if task.signature.is_async:
         return _LOOP
     return _PLACE if task.thread is False else _THREAD
 

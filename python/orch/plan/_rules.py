@@ -93,7 +93,7 @@ def _own(draft: Draft) -> set[int]:
 
 
 def _rules(task: Task[..., Any], guards: tuple[int, ...], undo: Undo | None) -> Rules:
-    plain = task.signature.kind == "plain" and task.thread is not False
+    plain = not task.signature.is_async and task.thread is not False
     return Rules(task.retry, task.timeout, task.limiter, task.breaker, guards, undo, task.form, plain)
 
 

@@ -58,7 +58,7 @@ class Runner:
             raise UnsupportedError(f"Runner.run called inside a running event loop, which it would block; {cure}")
         plan = compile(workflow)
         tasks = [(node, plan.draft.task(node)) for node in plan.nodes] if self._strict else []
-        if found := [plan.path(node) for node, task in tasks if task.signature.kind == "coroutine"]:
+        if found := [plan.path(node) for node, task in tasks if task.signature.is_async]:
             names = f"coroutine functions: {', '.join(map(repr, found[:10]))}"
             raise UnsupportedError(f"Runner(strict=True) takes plain functions only; {names}")
         return self._open(partial(self._runner.run, plan, inputs_or_context, **options))
