@@ -7,7 +7,6 @@ attempt or the end of the step, `Run.fail` decides.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -23,22 +22,19 @@ from orch.execution._failure import without_cancellation
 from orch.execution._forms import FORMS
 from orch.execution._guards import enter
 from orch.execution._job import Job
-from orch.execution._retry import Trail
+from orch.execution._retry import Settled, Trail
 from orch.execution._run import Lane, Run
+from orch.execution._threaded import in_thread
 from orch.execution._trace import rebind
 from orch.execution._values import arguments
 from orch.plan import IN_PLACE, Rules
 from orch.policies import CircuitBreaker, Limiter, RateLimit
 
-__all__ = ("Settled", "attempt", "in_thread", "limited", "protected", "timed")
+__all__ = ("attempt", "limited", "protected", "timed")
 
 Body = Callable[[], Awaitable[Any]]
 _IMMEDIATE = (CapacityLimiter, Semaphore, Lock, RateLimit)  # whose `acquire_nowait` raises anyio.WouldBlock
 _logger = logging.getLogger("orch")
-
-
-class Settled(BaseException):
-    """Tells the lane that the end of its step is on record already."""
 
 
 async def attempt(run: Run, step: int, lane: Lane) -> Any:
@@ -206,52 +202,6 @@ async def timed(run: Run, node: int, seconds: float | None, body: Body) -> Any:
 
 
 # -- plain functions ---------------------------------------------------------------------------------------------------
-
-
-async def in_thread(run: Run, node: int, seconds: float | None, job: Job, *, reserved: bool = False) -> Any:
-    """Have a thread do the job, and return what it gives; its time begins when the thread does.
-
-    Nobody can stop a thread. If this is cancelled, the job has as long to end as the run's grace says; if its time is
-    over, it goes on by itself.
-    """
-    scope = CancelScope()
-    if seconds is not None:
-        job.on_begin = partial(_set_deadline, scope, seconds)
-    try:
-        with scope:
-            run.hand_over(job, reserved=reserved)
-            await job.ended.wait()
-    except run.cancelled_class:  # by somebody else, whatever the time is
-        if not job.withdraw():
-            _tell(run, job)
-            with CancelScope(shield=True, deadline=current_time() + run.options.grace):
-                await job.ended.wait()
-        if not job.ended.is_set():
-            raise
-    if job.ended.is_set():
-        now = current_time() + (math.inf if seconds is None else seconds)  # the news of the beginning may come later
-        return await _given(run, node, seconds, min(scope.deadline, now), job.result())
-    _tell(run, job)
-    raise TaskTimeoutError(run.plan.path(node), seconds or 0.0)
-
-
-def _tell(run: Run, job: Job) -> None:
-    """Tell a job that it is to end."""
-    run.tell(job)
-    job.on_tell()
-
-
-async def _given(run: Run, node: int, seconds: float | None, deadline: float, value: Any) -> Any:
-    """Await what a plain function returned, if that is to be awaited, in what is left of its time."""
-    if not hasattr(type(value), "__await__"):
-        return value
-    with CancelScope(deadline=deadline):
-        return await value
-    raise TaskTimeoutError(run.plan.path(node), seconds or 0.0)
-
-
-def _set_deadline(scope: CancelScope, seconds: float) -> None:
-    scope.deadline = current_time() + seconds
 
 
 class _Plain:

@@ -18,7 +18,8 @@ from collections.abc import Awaitable, Coroutine, Generator
 from contextvars import Context, copy_context
 from typing import Any, cast
 
-from orch.execution._attempt import Settled, attempt
+from orch.execution._attempt import attempt
+from orch.execution._retry import Settled
 from orch.execution._run import BREATHE, IDLE, Lane, Run
 from orch.execution._values import arguments
 from orch.plan import IN_PLACE, RULES

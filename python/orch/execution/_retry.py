@@ -11,7 +11,11 @@ from orch.errors import CircuitOpenError
 from orch.plan import Rules
 from orch.policies import underlying
 
-__all__ = ("Trail", "next_try")
+__all__ = ("Settled", "Trail", "next_try")
+
+
+class Settled(BaseException):
+    """Tells the lane that the end of its step is on record already."""
 
 
 @attrs.define(eq=False)

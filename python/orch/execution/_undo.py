@@ -18,11 +18,12 @@ from orch.context import Context
 from orch.definition import Group, Task
 from orch.errors import CompensationError, TaskTimeoutError
 from orch.event import CompensationEvent, State
-from orch.execution._attempt import in_thread, limited, protected, timed
+from orch.execution._attempt import limited, protected, timed
 from orch.execution._failure import annotate, foreign, is_cancelled, unwrapped
 from orch.execution._job import Job
 from orch.execution._lane import alone
 from orch.execution._run import Run
+from orch.execution._threaded import in_thread
 from orch.plan import Undo
 from orch.policies import UNKNOWN, FailureStrategy, underlying
 
