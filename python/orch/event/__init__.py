@@ -1,6 +1,6 @@
 """Facts about a run, and who is told them."""
 
-from orch.event._bus import EventBus, Subscription, event_bus, subscriptions
+from orch.event._bus import EventBus, Subscription, WhenFull, event_bus, subscriptions
 from orch.event._state import STATES, TRANSITIONS, State
 from orch.event._types import (
     ChunkEvent,
@@ -29,6 +29,7 @@ __all__ = (
     "State",
     "Subscription",
     "TaskEvent",
+    "WhenFull",
     "event_bus",
     "subscriptions",
 )

@@ -64,7 +64,7 @@ class Delivery:
         self._strict = strict
         self._readers: list[_Reader] = []
         if stream is not None:
-            stream.open(self._fetched)
+            stream.open(self._fetched, CAPACITY)
 
     def start(self, subscriber: object) -> None:
         """Give a subscriber its reader."""

@@ -13,7 +13,7 @@ from orch.abc import Clock
 from orch.context import Context
 from orch.definition import Workflow
 from orch.errors import expect
-from orch.event import event_bus
+from orch.event import WhenFull, event_bus
 from orch.execution import Options, Run, RunSource, bind, execute
 from orch.plan import Plan, compile, values_for  # noqa: A004 (the verb users know from re)
 from orch.plan import select as part_of
@@ -136,11 +136,14 @@ class AsyncRunner:
         run_id: str | None = None,
         subscribers: Subscribers = (),
         raise_on_failure: bool = True,
+        when_full: WhenFull = "block",
         **inputs_as_keywords: Any,
     ) -> GraphRun:
         """Run a workflow while looking at its events: an async context manager, and in it an async iterator of them.
 
-        Arguments and errors are those of `run`; a failed run raises when the block is left without another error.
+        Arguments and errors are those of `run`; a failed run raises when the block is left without another error. A run
+        that is 10 000 events ahead of its reader waits; with `when_full="drop"` it goes on, and leaves out chunks and
+        items of maps.
 
         Example:
             >>> import anyio, orch
@@ -154,7 +157,7 @@ class AsyncRunner:
         run = self._begin(
             workflow, (inputs_or_context, inputs, context, inputs_as_keywords), select, run_id, _callables(subscribers)
         )
-        return GraphRun(run, _known, raises=raise_on_failure)
+        return GraphRun(run, _known, raises=raise_on_failure, drops=_drops(when_full))
 
     def _begin(
         self,
@@ -182,6 +185,12 @@ class AsyncRunner:
         if shared is not None:
             bind(run, shared)
         return run
+
+
+def _drops(when_full: object) -> bool:
+    if when_full not in ("block", "drop"):
+        raise ValueError(f"when_full: expected 'block' or 'drop', found {when_full!r}")
+    return when_full == "drop"
 
 
 def _known(run: Run) -> RunResult:

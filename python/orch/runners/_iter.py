@@ -22,13 +22,15 @@ class GraphRun:
 
     Events come in order and none is missing; the last one is the run's own. Whoever reads slowly slows the run down,
     once it is 10 000 events ahead; whoever only awaits `wait()` does not, and finds every event later. Another `async
-    for` goes on where the last one stopped. Leaving the block ends the run: what is not settled by then is cancelled,
-    and what was is in `result`.
+    for` goes on where the last one stopped. With `when_full="drop"` the run waits for no reader: chunks, and items of
+    maps, that are more than 10 000 events old when he comes are left out, and counted in `dropped`.
+
+    Leaving the block ends the run: what is not settled by then is cancelled, and what was is in `result`.
     """
 
-    def __init__(self, run: Run, known: Callable[[Run], RunResult], *, raises: bool) -> None:
+    def __init__(self, run: Run, known: Callable[[Run], RunResult], *, raises: bool, drops: bool = False) -> None:
         self._run, self._known, self._raises = run, known, raises
-        self._stream = Stream(run)
+        self._stream = Stream(run, drops=drops)
         self._fetched: Iterator[Event] = iter(())
         self._is_read = False  # at this moment, by a task that waits for more
         self._over = Signal()
@@ -89,6 +91,11 @@ class GraphRun:
     def run_id(self) -> str:
         """The id of the run."""
         return self._run.run_id
+
+    @property
+    def dropped(self) -> int:
+        """How many events were left out for the reader, with `when_full="drop"`: where `seq` has gaps."""
+        return self._stream.dropped
 
     @property
     def result(self) -> RunResult:
