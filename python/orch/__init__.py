@@ -6,7 +6,7 @@ with `RunResult` and events. Everything below is one public name each, documente
 
 from orch import errors, event, plan, runners, subscribers, views
 from orch.context import Context
-from orch.definition import Graph, Parallel, Sequence, Task, TaskRegistry, Workflow, task
+from orch.definition import Graph, Map, Parallel, Sequence, Task, TaskRegistry, Workflow, task
 from orch.errors import (
     CircuitOpenError,
     CodecError,
@@ -36,6 +36,7 @@ __all__ = (
     "EventBus",
     "FailureStrategy",
     "Graph",
+    "Map",
     "OrchError",
     "Parallel",
     "RateLimit",

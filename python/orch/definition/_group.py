@@ -7,11 +7,12 @@ import inspect
 import unicodedata
 from collections.abc import Iterable, Mapping
 from types import NoneType
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar, overload
 
 from attrs import field, frozen
 
 from orch.definition._border import Border, renaming
+from orch.definition._map import Map, MapMode, OnError
 from orch.definition._options import breaker_of, timeout_of
 from orch.definition._task import Step, Task, Workflow, check_known, workflow_of
 from orch.errors import DuplicateNameError, combine, expect
@@ -96,7 +97,8 @@ class Group(Workflow):
     def bind(self, /, **values: Any) -> Self:
         """Return this group with values for some of its inputs, for every step that takes them as such."""
         border = self.border or Border()
-        check_known(values, (*self.inputs, *border.bound), repr(self), "input")
+        known = (*self.inputs, *self._lowered().replaceable, *border.bound)
+        check_known(values, known, repr(self), "input")
         return self._behind(border.bind(values))
 
     def select(self, *names: str) -> Graph:
@@ -107,13 +109,36 @@ class Group(Workflow):
         part: Graph = self._lowered().part(names)
         return part
 
+    @overload
     def as_task(
         self,
         name: str | None = None,
         *,
         inputs: Mapping[str, str] | None = None,
         outputs: Mapping[str, str] | None = None,
-    ) -> Self:
+        over: None = None,
+    ) -> Self: ...
+    @overload
+    def as_task(
+        self,
+        name: str | None = None,
+        *,
+        inputs: Mapping[str, str] | None = None,
+        outputs: Mapping[str, str] | None = None,
+        over: str | Iterable[str],
+        mode: MapMode = "zip",
+        limit: int | None = None,
+        on_error: OnError = "raise",
+    ) -> Map: ...
+    def as_task(
+        self,
+        name: str | None = None,
+        *,
+        inputs: Mapping[str, str] | None = None,
+        outputs: Mapping[str, str] | None = None,
+        over: str | Iterable[str] | None = None,
+        **options: Any,
+    ) -> Self | Map:
         """Return this group as a step of others that calls its inputs and outputs something else.
 
         Nothing but its inputs is filled from outside, and the outputs of a graph are outputs of the graph around it,
@@ -124,12 +149,20 @@ class Group(Workflow):
             name: What the step is called; as it is called now, unless given.
             inputs: New names of some inputs, `{outer: inner}`.
             outputs: New names of some outputs, `{inner: outer}`, if it is a graph: other groups give one value.
+            over: Inputs, by their new names, of which the step takes many: it is then a `Map` of the group, and each
+                output of a graph is the list of those of the items.
+            **options: With `over`, the `mode`, `limit` and `on_error` of the map.
         """
+        check_known(options, ("mode", "limit", "on_error") if over is not None else (), "as_task", "option")
         takes = renaming("inputs", inputs, self.inputs if inputs else (), repr(self))
         given = self.outputs if isinstance(self, Graph) else ()
         gives = renaming("outputs", outputs, given, repr(self))
         border = (self.border or Border()).rename(takes, gives, given if isinstance(self, Graph) else None)
-        return self._behind(border, self.name if name is None else name)
+        group = self._behind(border, self.name if name is None else name)
+        if over is None:
+            return group
+        output = group.outputs if isinstance(group, Graph) else None
+        return Map(group, over=over if isinstance(over, str) else tuple(over), output=output, **options)
 
     def _behind(self, border: Border, name: str | None = None) -> Self:
         options = {**self.options, "name": self.name if name is None else name}

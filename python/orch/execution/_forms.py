@@ -10,8 +10,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from orch.execution._chunks import stream
+from orch.execution._interrupt import interrupt
+from orch.execution._mapped import mapped
 from orch.execution._run import Run
 
 __all__ = ("FORMS",)
 
-FORMS: Mapping[str, Callable[[Run, int], Awaitable[Any]]] = {"stream": stream}
+FORMS: Mapping[str, Callable[[Run, int], Awaitable[Any]]] = {"interrupt": interrupt, "map": mapped, "stream": stream}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, Protocol
 
 from orch._core import Schedule
 from orch.event import CircuitEvent, Event
@@ -11,6 +11,17 @@ from orch.plan import Plan
 from orch.policies import Change
 
 __all__ = ("Record",)
+
+
+class Relayed(Protocol):
+    """A run inside a step, whose events are read one by one as events of the run around."""
+
+    def pump(self) -> None: ...
+    def reader(self) -> Reader: ...
+
+
+class Reader(Protocol):
+    def next(self, seq: int) -> Event: ...
 
 
 class Record:
@@ -24,7 +35,9 @@ class Record:
         self.lock = threading.Lock()  # what is written here and into the journal is in the same order in both
         self.errors: dict[object, BaseException] = {}  # in order of time; by node, or by what else has failed
         self._ranks: dict[object, int] = {}  # their places in that order
-        self.notes: list[tuple[type[Event], str, tuple[Any, ...]]] = []  # events beside those of states
+        self.notes: list[tuple[type[Event] | Relayed, str, tuple[Any, ...]]] = []  # events beside those of states
+        self.relays: set[Relayed] = set()  # runs inside steps that go on
+        self.tiles: dict[int, list[Any]] = {}  # by node of a map, the runs of its items
         self.reasons: dict[int, tuple[str, str | None]] = {}  # why, and because of whom, a step was stopped
         self.restored: set[int] = set()  # steps whose values are those of an earlier run
         self.released: set[int] = set()
@@ -38,6 +51,14 @@ class Record:
                 return
             self.notes.append((kind, path, facts))
             self.schedule.note(0)
+
+    def relay(self, inner: Relayed, count: int) -> None:
+        """Say that a run inside a step has so many more events."""
+        with self.lock:
+            if not self.is_over:
+                self.notes.extend([(inner, "", ())] * count)
+                for _ in range(count):
+                    self.schedule.note(0)
 
     def circuit(self, path: str, breaker: str | None, change: Change | None) -> None:
         """Say that a breaker has changed its state."""

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from datetime import datetime
 from functools import partial
+from threading import get_ident
 from typing import Any
 
 from orch.context import Context
 from orch.event import STATES, Event, RunEvent, State, TaskEvent
+from orch.execution._record import Reader, Relayed
 from orch.execution._run import Run
 from orch.plan import NONE
 
-__all__ = ("Decoder", "bind", "rebind")
+__all__ = ("NOTE", "Decoder", "bind", "lend", "rebind")
 
 _RUNNING, _RETRYING, _SUCCEEDED = State.RUNNING.code, State.RETRYING.code, State.SUCCEEDED.code
-_STOPPED, _NOTE = State.CANCELLED.code, 15
+_STOPPED, _PAUSED, NOTE = State.CANCELLED.code, State.PAUSED.code, 15
 _ENDS = State.FAILED.code, _STOPPED
 _CANCELLED = "cancelled", None
 _REASONS = (None, "upstream_failed", "aborted", "upstream_cancelled")
@@ -32,7 +34,9 @@ class Decoder:
         self._tasks, self._paths = run.plan.draft.tasks, run.plan.paths
         self.seq = self._position = self._notes = 0  # how many events there were, entries were read, notes among them
         self._attempts: dict[int, int] = {}
+        self._paused = set[int]()  # steps that go on with the attempt they were in
         self._nanoseconds, self._time = 0, run.started
+        self._readers: dict[Relayed, Reader] = {}  # of runs inside steps
 
     def begin(self) -> RunEvent:
         """Return the first event of the run."""
@@ -50,6 +54,16 @@ class Decoder:
         run = self._run
         return self._run_event(run.state, run.time(run.ended), next(iter(run.errors.values()), None))
 
+    @property
+    def time(self) -> datetime:
+        """When the latest event was."""
+        return self._time
+
+    def event(self, seq: int, *entry: int) -> Event:
+        """Return an entry as an event that has this number."""
+        self.seq = seq - 1
+        return self._event(*entry)
+
     def _run_event(self, state: State, time: datetime, error: BaseException | None) -> RunEvent:
         self.seq += 1
         plan = self._run.plan
@@ -60,12 +74,14 @@ class Decoder:
         run = self._run
         if nanoseconds != self._nanoseconds:  # a lane ends a step and takes the next at one moment
             self._nanoseconds, self._time = nanoseconds, run.time(nanoseconds)
-        if code == _NOTE:
+        if code == NOTE:
             self._notes += 1
             kind, path, facts = run.notes[self._notes - 1]
+            if not isinstance(kind, type):
+                return self._relayed(kind)
             return kind(run.run_id, self.seq, self._time, path, *facts)
         attempt = self._attempts.get(node, 0)
-        if code == _RUNNING:
+        if code == _RUNNING and node not in self._paused:
             self._attempts[node] = attempt = attempt + 1
         name = self._tasks[node].name  # type: ignore[union-attr] # joins leave no entries
         said = run.run_id, self.seq, self._time, self._paths[node], name, STATES[code], attempt
@@ -75,7 +91,15 @@ class Decoder:
             is_restored = node in run.restored
             known = () if attempt else (None, None, None, None, not is_restored, is_restored)  # it has never run
             return TaskEvent(*said, run.values[node], *known)
+        if code == _PAUSED:
+            self._paused.add(node)
         return TaskEvent(*said, None, *self._failure(node, code, attempt), *self._blame(node, code, reason, cause))
+
+    def _relayed(self, inner: Relayed) -> Event:
+        reader = self._readers.get(inner)
+        if reader is None:
+            reader = self._readers[inner] = inner.reader()
+        return reader.next(self.seq)
 
     def _failure(self, node: int, code: int, attempt: int) -> tuple[BaseException | None, float | None]:
         """Return error and delay of what has just changed its state."""
@@ -94,6 +118,8 @@ def bind(run: Run, context: Context[Any]) -> None:
     """Make the context that of the run, and give every step that asks for it its view."""
 
     def trace() -> list[Event]:
+        for inner in tuple(run.relays) if get_ident() == run.thread else ():
+            inner.pump()
         decoder = Decoder(run)
         return [decoder.begin(), *decoder.advance()]
 
@@ -104,6 +130,14 @@ def bind(run: Run, context: Context[Any]) -> None:
     for slot, node, _ in run.plan.wiring.contexts:
         view = run.context._view(partial(run.plan.path, node), 1, partial(run.log, node))  # noqa: SLF001 (as above)
         run.values[slot] = view
+
+
+def lend(run: Run, inner: Run) -> None:
+    """Give the steps of a run inside a step the context of the run around."""
+    inner.context = run.context
+    for slot, node, _ in inner.plan.wiring.contexts if run.context is not None else ():
+        view = run.context._view(partial(inner.plan.path, node), 1, partial(inner.log, node))  # type: ignore[union-attr] # noqa: SLF001 (as above)
+        inner.values[slot] = view
 
 
 def rebind(run: Run, node: int, attempt: int) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 from orch.event import Event, State
+from orch.execution._places import named, places, shapes
 from orch.execution._run import Run
 from orch.execution._trace import Decoder
 from orch.plan import COLLECT
-from orch.result import GroupShape
+from orch.result import GroupShape, Origin
 
 __all__ = ("RunSource", "arguments", "collect")
 
@@ -76,7 +78,12 @@ class RunSource:
     def trace(self) -> Sequence[Event]:
         """Decode the journal."""
         decoder = Decoder(self._run)
-        return (decoder.begin(), *decoder.advance(), decoder.end())
+        first, events, last = decoder.begin(), decoder.advance(), decoder.end()
+        if self._run.tiles and not self._run.watched:  # then items of maps were put on record tile by tile
+            events.sort(key=attrgetter("time"))
+            for seq, event in enumerate(events, first.seq + 1):
+                object.__setattr__(event, "seq", seq)  # nobody else has seen it yet
+        return (first, *events, last)
 
     def value(self) -> Any:
         """Put the workflow's value together; what there is of it, if it failed."""
@@ -96,19 +103,27 @@ class RunSource:
 
     def tasks(self) -> Sequence[tuple[str, str]]:
         """List path and name of every task."""
-        return [(self._run.plan.paths[node], self._run.plan.name(node)) for node in self._run.plan.nodes]
+        return list(named(self._run, self._places))
 
     def groups(self) -> Iterable[GroupShape]:
-        """List the groups with the positions of their tasks; joins are no tasks, hence the search."""
-        plan, nodes = self._run.plan, self._run.plan.nodes
-        for scope, row in enumerate(plan.draft.scopes):
-            start, stop = bisect_left(nodes, row.start), bisect_left(nodes, row.end)
-            path, error = plan.draft.scope_path(scope), self._run.errors.get(row.join)
-            yield GroupShape(path, row.kind, start, stop, error)
+        """List the groups with the positions of their tasks."""
+        return shapes(self._run)
 
     def value_at(self, position: int) -> Any:
         """Return the value of a task that succeeded and was kept."""
-        node = self._run.plan.nodes[position]
-        if not _has(self._run, node):
+        run, node = self._places[position]
+        if not _has(run, node):
             raise LookupError(position)
-        return self._run.values[node]
+        return run.values[node]
+
+    def origin(self) -> Origin:
+        """Say what the run was made of; of arguments, what cannot be read off the values that are left."""
+        run, lost = self._run, self._run.released
+        undoing = (node for node, rules in run.plan.rules.items() if lost and rules.undo is not None)
+        torn = [node for node in undoing if node in run.trails and not lost.isdisjoint(run.plan.wiring.slots[node])]
+        called_with = {run.plan.path(node): run.trails[node].arguments for node in torn}
+        return Origin(run.plan.shape, run.given, run.select, called_with)
+
+    @cached_property
+    def _places(self) -> list[tuple[Run, int]]:
+        return places(self._run)

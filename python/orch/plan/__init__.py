@@ -1,10 +1,13 @@
 """Lowering: any definition becomes one flat, checked, reusable `Plan`."""
 
 from orch.plan._ask import select, values_for
+from orch.plan._caching import caching
 from orch.plan._call import unpacked
 from orch.plan._draft import NONE
+from orch.plan._identity import Identity, Key, Unhashable
 from orch.plan._lower import compile  # noqa: A004 (the verb users know from re)
 from orch.plan._plan import COLLECT, IN_PLACE, RULES, Plan
+from orch.plan._questions import asked_for, handlers_for, named
 from orch.plan._rules import Rules
 from orch.plan._tile import Tile, tile_of
 from orch.plan._undo import Undo
@@ -14,11 +17,18 @@ __all__ = (
     "IN_PLACE",
     "NONE",
     "RULES",
+    "Identity",
+    "Key",
     "Plan",
     "Rules",
     "Tile",
     "Undo",
+    "Unhashable",
+    "asked_for",
+    "caching",
     "compile",
+    "handlers_for",
+    "named",
     "select",
     "tile_of",
     "unpacked",

@@ -41,6 +41,10 @@ class Plan:
     threaded: bool  # whether any body, or compensation, runs in a worker thread
     rules: dict[int, Rules]  # by node, of the steps with bit RULES
     guarded: tuple[int, ...]  # scopes that must be told when they settle: breaker, compensation, or own strategy
+    like: "Plan | None" = attrs.field(default=None, kw_only=True)  # another plan of the same tables, except for names
+    cached: tuple[int, ...] = attrs.field(
+        default=(), kw_only=True
+    )  # nodes whose rules have an identity: of `orch.plan.caching` only
 
     def __len__(self) -> int:
         return len(self.nodes)
@@ -53,6 +57,30 @@ class Plan:
         """The names of all inputs, required ones first, each in order of first use."""
         known = self.wiring.inputs
         return tuple(sorted(known, key=lambda name: not known[name].required))
+
+    def needs(self, name: str) -> bool:
+        """Say whether a run has to give an input."""
+        return self.wiring.inputs[name].required
+
+    @property
+    def needs_context(self) -> bool | None:
+        """Whether a step, or a compensation, has to have a Context; None if not even an optional one is asked for."""
+        undo = any(rules.undo is not None and rules.undo.needs_context for rules in self.rules.values())
+        return (
+            undo
+            or any(required for _, _, required in self.wiring.contexts)
+            or (False if self.wiring.contexts else None)
+        )
+
+    @cached_property
+    def tiles(self) -> dict[tuple[int, bool], "Plan"]:
+        """Plans of several copies of this workflow, kept for `orch.plan.tile_of`."""
+        return {}
+
+    @property
+    def replaceable(self) -> tuple[str, ...]:
+        """The names of what resources fill, for which values may be bound in their place."""
+        return tuple(self.wiring.replaceable)
 
     def order(self) -> list[str]:
         """Return the paths of the tasks in a stable topological order: definition order where nothing else decides."""
@@ -72,6 +100,20 @@ class Plan:
     def nodes(self) -> list[int]:
         """The numbers of the tasks (not of the joins), in order of definition."""
         return [node for node, task in enumerate(self.draft.tasks) if task is not None]
+
+    @cached_property
+    def interrupts(self) -> list[int]:
+        """The steps that ask questions, in order of definition."""
+        return [node for node, rules in self.rules.items() if rules.form == "interrupt"]
+
+    @cached_property
+    def shape(self) -> dict[str, tuple[Any, ...]]:
+        """By path of each task what it is, reads and waits for; of a group (with a slash behind it) the latter."""
+        at = {node: self.paths.get(node) or f"{self.draft.path(node)}/" for node in range(len(self.draft.tasks))}
+        slots = self.wiring.slots
+        read = {node: tuple(at[slot] for slot in slots[node] if slot in at) for node in at}
+        waits = {node: tuple(map(at.__getitem__, self.dag.predecessors(node))) for node in at}
+        return {at[node]: (task and task.form, read[node], waits[node]) for node, task in enumerate(self.draft.tasks)}
 
     def kind(self, scope: int) -> str:
         """Return "sequence", "parallel", "graph", or "task" for the root where a lone task is the workflow."""

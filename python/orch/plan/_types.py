@@ -40,7 +40,7 @@ def mismatches(draft: Draft, wiring: Wiring) -> Iterator[DefinitionError]:
 
 def _misfits(draft: Draft, wiring: Wiring, row: Scope, node: int) -> Iterator[DefinitionError]:
     task, shape = draft.task(node), wiring.shapes[node]
-    parameters = task.signature.parameters
+    parameters = task.signature.parameters if task.form != "map" else ()  # it takes many of what its body takes
     filled = [each for each in parameters if each.positional] + [each for each in parameters if each.keyword_only]
     for each, slot in zip(filled, wiring.slots[node], strict=False):
         if not row.start <= slot < row.end:
@@ -94,6 +94,8 @@ def _given(draft: Draft, slot: int, pick: int) -> Any:
     if slot in draft.joins:
         return dict[str, Any] if draft.scopes[draft.joins[slot]].kind == "graph" else list[Any]
     task = draft.task(slot)
+    if task.form == "map":
+        return tuple if task.unpacks and pick < 0 else list[Any]
     if pick < 0:
         return tuple if task.unpacks else _returned(task)
     items: tuple[Any, ...] = get_args(hint) if get_origin(hint := _returned(task)) is tuple else ()

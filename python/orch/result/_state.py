@@ -63,8 +63,18 @@ class GroupRecord(Timed):
     error: BaseException | None = attrs.field(default=None, repr=brief)
 
 
+class Inner(NamedTuple):
+    """Path and name of a task in an item of a map: it is found by its path only, as many have its name."""
+
+    path: str
+    name: str
+
+
 class GroupShape(NamedTuple):
-    """A group and the tasks in it: those at the positions `start` to `stop` in definition order."""
+    """A group and the tasks in it: those at the positions `start` to `stop` in definition order.
+
+    Of kind "map" it is none: what follows the task at `start` is in the items of that, and no part of groups around.
+    """
 
     path: str
     kind: str
@@ -103,8 +113,9 @@ class Tasks(Mapping[str, TaskRecord]):
         self._places = places
         self._trace = trace
         self._positions: dict[str, int] = {}  # by path, else by name; -1 for a name that several tasks have
-        for position, (_, name) in enumerate(places):
-            self._positions[name] = -1 if name in self._positions else position
+        for position, place in enumerate(places):
+            if not isinstance(place, Inner):
+                self._positions[place[1]] = -1 if place[1] in self._positions else position
         self._positions |= {path: position for position, (path, _) in enumerate(places)}
 
     @cached_property
@@ -157,6 +168,9 @@ def fold_groups(shapes: Iterable[GroupShape], tasks: Sequence[TaskRecord]) -> di
     ]
     ends, records = list(range(1, len(tasks) + 1)), dict[str, GroupRecord]()
     for path, kind, start, stop, own in reversed(list(shapes)):
+        if kind == "map":
+            ends[start] = stop
+            continue
         inside, position = list[_Tally](), start
         while position < stop:
             inside.append(tallies[position])

@@ -71,7 +71,7 @@ def rows_of(subject: Subject) -> tuple[list[Row], dict[tuple[int, int], bool]]:
         flat = [Row(k, 1, "- ", inert(path), "", tasks[path]) for k, path in enumerate(tasks)]
         return [Row(~0, 0, "", inert(subject.name), "", groups.get("")), *flat], {}
     of_groups = {~scope: groups.get(run.plan.draft.scope_path(scope)) for scope in range(len(run.plan.draft.scopes))}
-    return _read(run.plan, of_groups | dict(zip(run.plan.nodes, tasks.values(), strict=True)))
+    return _read(run.plan, of_groups | {node: tasks[path] for node, path in run.plan.paths.items()})
 
 
 def _read(plan: Plan, records: dict[int, Any]) -> tuple[list[Row], dict[tuple[int, int], bool]]:

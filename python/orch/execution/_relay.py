@@ -1,0 +1,127 @@
+"""What happens in a tile of a map, told to the run around it: each event of the tile is a note in the journal there.
+
+A note says only that the tile has one more event; which one is decoded from the journal of the tile, when somebody
+reads. So a run that nobody watches is told everything at once, when the tile is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+from orch.event import Event, MapEvent, State
+from orch.execution._run import Run
+from orch.execution._trace import NOTE, Decoder
+from orch.plan import Tile
+
+__all__ = ("Relay", "item_state")
+
+
+def item_state(tile: Run, copy: int) -> State:
+    """Return the state of an item; one that never began, because another failed, is CANCELLED."""
+    state = State.from_code(tile.schedule.state(cast("Tile", tile.plan).exit(copy)))
+    return State.CANCELLED if state is State.SKIPPED else state
+
+
+class Relay:
+    """Tells a run what happens in a tile that one of its steps carries out."""
+
+    def __init__(self, outer: Run, node: int, tile: Run) -> None:
+        self.tile, self._outer = tile, outer
+        self.plan = cast("Tile", tile.plan)
+        self.path, self.name = outer.plan.path(node), outer.plan.name(node)
+        self._position = 0  # entries of the tile's journal that are told
+        self._left = set(range(self.plan.size))  # items that have not ended
+        self._marks: dict[int, list[int]] = {}  # by length of the tile's journal, items that have ended by then
+        outer.relays.add(self)
+        if outer.watched:
+            tile.watched = True
+            tile.publish = self.publish
+            tile.room, tile.crowded = outer.room, outer.crowded
+
+    def publish(self) -> None:
+        """Tell what is new, and let subscribers have it."""
+        self.pump()
+        self._outer.publish()
+
+    def pump(self) -> None:
+        """Tell what is new. On the loop."""
+        for each in tuple(self.tile.relays):
+            each.pump()
+        schedule = self.tile.schedule
+        entries = schedule.journal(self._position)
+        if not entries and schedule.is_active():
+            return
+        self._position += len(entries)
+        touched = dict.fromkeys(node // self.plan.stride for node, code, *_ in entries if code != NOTE)
+        ended = [copy for copy in (touched if schedule.is_active() else sorted(self._left)) if self._has_ended(copy)]
+        self._left.difference_update(ended)
+        if ended:
+            self._marks.setdefault(self._position, []).extend(ended)
+        self._outer.relay(self, len(entries) + len(ended))
+
+    def finish(self) -> None:
+        """The tile is over: tell the rest."""
+        self._outer.relays.discard(self)
+        if self._position or self.tile.schedule.is_active() or self._outer.watched:
+            self.pump()
+        else:
+            self._outer.relay(self, len(self.tile.schedule) + self.plan.size)
+        self._outer.publish()
+
+    def _has_ended(self, copy: int) -> bool:
+        return copy in self._left and item_state(self.tile, copy).is_final
+
+    def reader(self) -> Reader:
+        """Return who reads the events from the first on."""
+        return Reader(self)
+
+    def marks(self) -> dict[int, list[int]]:
+        """Return which items have ended when the journal was how long; where nobody looked, with their last entry."""
+        if self._position or self._marks:
+            return self._marks
+        entries = self.tile.schedule.journal()
+        last = dict.fromkeys(range(self.plan.size), len(entries))
+        last |= {entry[0] // self.plan.stride: at for at, entry in enumerate(entries, 1) if entry[1] != NOTE}
+        for copy, at in last.items():
+            self._marks.setdefault(at, []).append(copy)
+        return self._marks
+
+
+class Reader:
+    """Gives the events of a tile one by one, as events of the run around, with the numbers they have there."""
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+        self._marks = relay.marks()
+        self._decoder = Decoder(relay.tile)
+        self._entries: Iterator[tuple[int, int, int, int, int]] = iter(())
+        self._read = 0
+        self._ended: Iterator[int] = iter(self._marks.get(0, ()))
+
+    def next(self, seq: int) -> Event:
+        """Return the next event."""
+        for copy in self._ended:
+            return self._map_event(seq, copy)
+        entry = next(self._entries, None)
+        if entry is None:
+            self._entries = iter(self._relay.tile.schedule.journal(self._read))
+            entry = next(self._entries)
+        self._read += 1
+        self._ended = iter(self._marks.get(self._read, ()))
+        return self._decoder.event(seq, *entry)
+
+    def _map_event(self, seq: int, copy: int) -> MapEvent:
+        relay = self._relay
+        state, error = item_state(relay.tile, copy), None
+        if state is State.FAILED:
+            error = item_error(relay.tile, copy)
+        facts: tuple[Any, ...] = relay.name, relay.plan.first + copy, state, error
+        return MapEvent(relay.tile.run_id, seq, self._decoder.time, relay.path, *facts)
+
+
+def item_error(tile: Run, copy: int) -> BaseException | None:
+    """Return the first error in an item."""
+    plan = cast("Tile", tile.plan)
+    inside = range(copy * plan.stride, (copy + 1) * plan.stride)
+    return next((error for key, error in tile.errors.items() if isinstance(key, int) and key in inside), None)
