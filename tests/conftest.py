@@ -76,6 +76,8 @@ def nothing_blocks(request: pytest.FixtureRequest) -> Iterator[None]:
         # A thread that starts is waited for, and an idle one that ends: microseconds, as in anyio and trio.
         moments = {"grow", "hand_over", "leaving", "tell"}
         blockbuster.functions["threading.Lock.acquire"].can_block_in("orch/execution/_threads.py", moments)
+        blockbuster.functions["threading.Lock.acquire"].can_block_in("orch/execution/_managed.py", {"_begin", "_join"})
+        blockbuster.functions["threading.Lock.acquire"].can_block_in("orch/subscribers/_rich.py", {"begin", "_shut"})
         yield
 
 

@@ -6,7 +6,7 @@ with `RunResult` and events. Everything below is one public name each, documente
 
 from orch import errors, event, plan, runners, subscribers, views
 from orch.context import Context
-from orch.definition import Graph, Map, Parallel, Sequence, Task, TaskRegistry, Workflow, task
+from orch.definition import Graph, Interrupt, Map, Parallel, Resource, Sequence, Task, TaskRegistry, Workflow, resource, task, use
 from orch.errors import (
     CircuitOpenError,
     CodecError,
@@ -36,10 +36,12 @@ __all__ = (
     "EventBus",
     "FailureStrategy",
     "Graph",
+    "Interrupt",
     "Map",
     "OrchError",
     "Parallel",
     "RateLimit",
+    "Resource",
     "Retry",
     "RetryAfter",
     "RunResult",
@@ -56,9 +58,11 @@ __all__ = (
     "event",
     "event_bus",
     "plan",
+    "resource",
     "run",
     "runners",
     "subscribers",
     "task",
+    "use",
     "views",
 )

@@ -7,7 +7,7 @@ attempt or the end of the step, `Run.fail` decides.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from inspect import iscoroutinefunction
@@ -17,6 +17,7 @@ from anyio import CancelScope, CapacityLimiter, Lock, Semaphore, WouldBlock, cur
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from orch.errors import TaskTimeoutError
+from orch.execution._cached import keep, looked_up
 from orch.execution._chunks import Feed
 from orch.execution._failure import without_cancellation
 from orch.execution._forms import FORMS
@@ -27,7 +28,7 @@ from orch.execution._run import Lane, Run
 from orch.execution._threaded import in_thread
 from orch.execution._trace import rebind
 from orch.execution._values import arguments
-from orch.plan import IN_PLACE, Rules
+from orch.plan import IN_PLACE, Key, Rules
 from orch.policies import CircuitBreaker, Limiter, RateLimit
 
 __all__ = ("attempt", "limited", "protected", "timed")
@@ -37,16 +38,25 @@ _IMMEDIATE = (CapacityLimiter, Semaphore, Lock, RateLimit)  # whose `acquire_now
 _logger = logging.getLogger("orch")
 
 
-async def attempt(run: Run, step: int, lane: Lane) -> Any:
-    """Make one attempt, and return what the body gives."""
-    rules, trail = run.plan.rules[step], run.trails.get(step)
+def attempt(run: Run, step: int, lane: Lane) -> Coroutine[Any, Any, Any]:
+    """Make one attempt, and return what the body gives; or what a cache has, instead of the first one."""
+    rules, shelf = run.plan.rules[step], run.shelf
+    if rules.identity is not None and shelf is not None and step not in run.trails:
+        return looked_up(run, shelf, step, rules.identity, partial(_attempt, run, step, rules, lane))
+    return _attempt(run, step, rules, lane)
+
+
+async def _attempt(run: Run, step: int, rules: Rules, lane: Lane, key: Key | None = None) -> Any:
+    trail = run.trails.get(step)
     if trail is None:
-        trail = run.trails[step] = Trail(1, run.clock() if rules.retry is not None else 0.0)
+        trail = run.trails[step] = Trail(1, run.clock() if rules.retry is not None else 0.0, key=key)
     else:
         trail.attempt += 1
         rebind(run, step, trail.attempt)
     if rules.guards:
         enter(run, rules.guards)
+    for slot, resource in rules.resources:
+        run.values[slot] = await run.use(resource, again=trail.attempt > 1)
     if rules.undo is not None:
         trail.arguments = arguments(run, step)
     plain = _Plain(run, step, rules, trail, lane) if rules.plain else None
@@ -57,6 +67,8 @@ async def attempt(run: Run, step: int, lane: Lane) -> Any:
         trail.end = next(run.ends)
     if rules.undo is not None:
         trail.value = value
+    if trail.key is not None and trail.attempt > 1 and run.shelf is not None:
+        await keep(run, run.shelf, step, trail.key, value)
     return value
 
 

@@ -25,10 +25,12 @@ from orch.execution._failure import bare, is_cancelled
 from orch.execution._guards import leave
 from orch.execution._lane import Begun, work
 from orch.execution._overdue import watch
+from orch.execution._resources import Resources
 from orch.execution._run import Lane, Run
 from orch.execution._stream import Stream
 from orch.execution._threads import Threads
 from orch.execution._undo import compensate, due
+from orch.execution._wires import no_use
 
 __all__ = ("execute",)
 
@@ -48,7 +50,7 @@ async def execute(run: Run, stream: Stream | None = None) -> None:
         run.disconnect()
     if run.interruption is not None:
         raise run.interruption
-    if run.schedule.is_active():
+    if run.schedule.is_active() and run.state is not State.PAUSED:
         raise InternalError(f"run {run.run_id!r} ended with unsettled steps")
     if run.state is State.CANCELLED:  # trio leaves a task group as if nothing had been
         await checkpoint_if_cancelled()
@@ -123,9 +125,11 @@ async def _host(run: Run, group: TaskGroup, settled: Signal) -> None:
     await checkpoint()  # who was cancelled before it begins starts nothing
     if run.plan.threaded or run.plan.rules or run.plan.guarded:
         desk = Desk(run)
-        if run.plan.threaded:
+        if run.has_threads:
             desk.leaving = Threads(run, desk, lambda begun: _start(run, group, work, begun)).leaving
-        group.start_soon(desk.attend, settled)
+        group.start_soon(_attend, desk, settled)
+        if run.use is no_use:  # else it is inside a step of another
+            run.use = Resources(run, group.start_soon, settled).get
     else:
         run.notice = lambda: None if run.schedule.is_active() else settled.set()
         run.later = partial(_late_desk, run, group, settled)
@@ -134,6 +138,13 @@ async def _host(run: Run, group: TaskGroup, settled: Signal) -> None:
     run.spread()
     if run.schedule.is_active():
         await settled.wait()
+
+
+async def _attend(desk: Desk, settled: Signal) -> None:
+    try:
+        await desk.attend(settled)
+    finally:
+        settled.set()  # should it fail, nobody is to wait for it
 
 
 def _late_desk(run: Run, group: TaskGroup, settled: Signal, delay: float, do: Callable[[], object]) -> object:

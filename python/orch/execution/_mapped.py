@@ -154,9 +154,10 @@ class _Step:
 
 
 def inside(run: Run, plan: Plan, values: list[Any], limit: int) -> Run:
-    """Make a run for a step of another: it is told the same time, and its steps get the same Context."""
+    """Make a run for a step of another: it is told the same time, its steps get the same Context and resources."""
     began = run.schedule.now()
     inner = Run(plan, values, run.run_id, attrs.evolve(run.options, subscribers=(), limit=limit))
     inner.started = run.time(began)
+    inner.use = run.use
     lend(run, inner)
     return inner

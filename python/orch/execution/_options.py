@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 
 from orch.abc import Clock
+from orch.execution._shelf import Caching
 
 __all__ = ("Options",)
 
@@ -26,3 +27,5 @@ class Options:
     strict_subscribers: bool = False  # whether a subscriber that raises ends the run
     clock: Clock = time
     rng: random.Random = attrs.field(factory=random.Random)
+    caching: Caching | None = None
+    keeper: Any = None  # the `Keeper` of a runner whose block the run is in

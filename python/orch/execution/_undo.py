@@ -6,7 +6,7 @@ from cancellation and has a deadline; one compensation that fails does not keep 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import count
 from operator import attrgetter
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 from anyio import CancelScope, current_time, move_on_after, sleep
 
 from orch.context import Context
-from orch.definition import Group, Task
+from orch.definition import Group, Resource, Task
 from orch.errors import CompensationError, TaskTimeoutError
 from orch.event import CompensationEvent, State
 from orch.execution._attempt import limited, protected, timed
@@ -136,15 +136,12 @@ def _too_late(run: Run, node: int) -> TaskTimeoutError:
 
 async def _tried(run: Run, node: int, cause: Exception | None, value: object) -> None:
     """Call the compensation, as often as its own policy says."""
-    undo, began = cast("Undo", run.plan.rules[node].undo), run.clock()  # only steps that have one are due
-    task, path = undo.task, run.plan.path(node)
+    task, path, began = _undo(run, node).task, run.plan.path(node), run.clock()
     for attempt in count(1):
-        context = None if run.context is None else _view(run, node, run.context, attempt)
-        args, kwargs = undo.arguments(run.trails[node].arguments, value, cause, context)
-        call = partial(task.fn, *args, **kwargs)
-        job = Job(call) if task.signature.kind != "coroutine" and task.thread is not False else None
-        body = partial(_call, run, node, task, call, job)
         try:
+            call = await _prepared(run, node, cause, value, attempt)
+            job = Job(call) if task.signature.kind != "coroutine" and task.thread is not False else None
+            body = partial(_call, run, node, task, call, job)
             await limited(task.limiter, partial(protected, run, path, task.breaker, body), job)
         except Exception as error:
             elapsed = run.clock() - began
@@ -154,6 +151,20 @@ async def _tried(run: Run, node: int, cause: Exception | None, value: object) ->
             await sleep(delay)
         else:
             return
+
+
+def _undo(run: Run, node: int) -> Undo:
+    return cast("Undo", run.plan.rules[node].undo)  # only steps that have one are due
+
+
+async def _prepared(run: Run, node: int, cause: Exception | None, value: object, attempt: int) -> Callable[[], Any]:
+    """Return the call with all its arguments, after what it uses beyond the task has been opened."""
+    undo, opened = _undo(run, node), dict[Resource[Any], Any]()
+    for each in undo.resources:
+        opened[each] = await run.use(each, again=attempt > 1)
+    context = None if run.context is None else _view(run, node, run.context, attempt)
+    args, kwargs = undo.arguments(run.trails[node].arguments, value, cause, context, opened)
+    return partial(undo.task.fn, *args, **kwargs)
 
 
 def _view(run: Run, node: int, context: Context[Any], attempt: int) -> Context[Any]:

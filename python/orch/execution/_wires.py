@@ -9,7 +9,7 @@ from anyio import CancelScope
 
 from orch.event import State
 
-__all__ = ("Wires",)
+__all__ = ("Wires", "no_use")
 
 
 def _nothing(*_: object) -> None:
@@ -17,6 +17,10 @@ def _nothing(*_: object) -> None:
 
 
 async def _no_wait() -> None: ...
+
+
+async def no_use(*_: object, **__: object) -> None:
+    """Stand in for what opens resources."""
 
 
 async def _no_wait_for(_: object) -> None: ...
@@ -50,4 +54,5 @@ class Wires:
         self.later: Callable[[float, Callable[[], object]], Any] = _nothing  # the same, after so many seconds
         self.drop: Callable[[Any], object] = _nothing  # do not call back
         self.execute: Callable[[Any], Awaitable[None]] = _no_wait_for  # carry out a run inside a step
+        self.use: Callable[..., Awaitable[Any]] = no_use  # open a resource; of a run inside a step, as that around it
         self.close: Callable[[int, State], object] = _nothing  # let a guarded group settle, after what is due then

@@ -43,6 +43,7 @@ def _needy(plan: Plan) -> Iterable[int]:
     """Name the tasks that a run without a Context cannot call, or not compensate."""
     yield from (node for _, node, required in plan.wiring.contexts if required)
     yield from (node for node, rules in plan.rules.items() if rules.undo is not None and rules.undo.needs_context)
+    yield from (node for node, uses in plan.wiring.uses.items() if any(each.needs_context for _, each in uses))
 
 
 def _needed(plan: Plan, names: list[str]) -> list[str]:
@@ -60,4 +61,10 @@ def _bound(plan: Plan, names: list[str]) -> list[str]:
     for scope, border in ((scope, row.border) for scope, row in enumerate(rows) if row.border is not None):
         path = plan.draft.scope_path(scope) or plan.workflow.name
         bound |= dict.fromkeys(border.bound, f"group {path!r}")
-    return [f"{name!r} is bound already in {bound[name]}" for name in names if name in bound]
+    said = [f"{name!r} is bound already in {bound[name]}" for name in names if name in bound]
+    used = [(name, *plan.wiring.replaceable[name]) for name in names if name in plan.wiring.replaceable]
+    cure = "to replace it, bind another value (.bind({}=…))"
+    return said + [
+        f"{name!r} of task {plan.path(node)!r} is filled with resource {resource.name!r}; {cure.format(name)}"
+        for name, node, resource in used
+    ]

@@ -66,8 +66,10 @@ class Plan:
     def needs_context(self) -> bool | None:
         """Whether a step, or a compensation, has to have a Context; None if not even an optional one is asked for."""
         undo = any(rules.undo is not None and rules.undo.needs_context for rules in self.rules.values())
+        used = any(each.needs_context for uses in self.wiring.uses.values() for _, each in uses)
         return (
             undo
+            or used
             or any(required for _, _, required in self.wiring.contexts)
             or (False if self.wiring.contexts else None)
         )

@@ -5,14 +5,15 @@ from typing import Any
 
 import attrs
 
-from orch.definition import Group, Task
+from orch.definition import Group, Resource, Task
 from orch.errors import DefinitionError
 from orch.plan._draft import NONE, Draft
+from orch.plan._identity import Identity
 from orch.plan._undo import Undo, undo_of
 from orch.plan._wire import Wiring
 from orch.policies import CircuitBreaker, FailureStrategy, Limiter, Retry
 
-__all__ = ("Rules", "guarded", "rules_of")
+__all__ = ("Rules", "guarded", "is_plain", "rules_of")
 
 
 @attrs.frozen(eq=False)
@@ -31,6 +32,10 @@ class Rules:
     """What its body is if not one call: a key of `orch.execution._forms.FORMS`."""
     plain: bool
     """Whether it is a plain function that belongs into a worker thread."""
+    resources: tuple[tuple[int, Resource[Any]], ...] = ()
+    """The slots that resources fill, which have to be open before its arguments are read."""
+    identity: Identity | None = None
+    """By what a cache knows its calls, if it is cached."""
 
 
 def rules_of(draft: Draft, wiring: Wiring) -> dict[int, Rules]:
@@ -45,11 +50,11 @@ def rules_of(draft: Draft, wiring: Wiring) -> dict[int, Rules]:
             scope = nearest[draft.scopes[scope].parent] if scope else NONE
         return tuple(found[::-1])
 
-    nodes = _own(draft)
+    nodes = _own(draft) | wiring.uses.keys()
     if nearest:  # else no group has anything to say, as it mostly is
         nodes |= {node for node, task in enumerate(draft.tasks) if task and nearest[draft.scope_of[node]] != NONE}
     around = {node: guards(nearest[draft.scope_of[node]]) if nearest else () for node in nodes}
-    return {node: _rules(draft.task(node), around[node], _undo(draft, wiring, node)) for node in sorted(nodes)}
+    return {node: _rules(draft, wiring, node, around[node]) for node in sorted(nodes)}
 
 
 def guarded(draft: Draft) -> tuple[int, ...]:
@@ -92,9 +97,14 @@ def _own(draft: Draft) -> set[int]:
     }
 
 
-def _rules(task: Task[..., Any], guards: tuple[int, ...], undo: Undo | None) -> Rules:
-    plain = not task.signature.is_async and task.thread is not False
-    return Rules(task.retry, task.timeout, task.limiter, task.breaker, guards, undo, task.form, plain)
+def _rules(draft: Draft, wiring: Wiring, node: int, guards: tuple[int, ...]) -> Rules:
+    task, undo, uses = draft.task(node), _undo(draft, wiring, node), tuple(wiring.uses.get(node, ()))
+    return Rules(task.retry, task.timeout, task.limiter, task.breaker, guards, undo, task.form, is_plain(task), uses)
+
+
+def is_plain(task: Task[..., Any]) -> bool:
+    """Say whether it belongs into a worker thread; what asks takes itself there."""
+    return not task.signature.is_async and task.thread is not False and task.form != "interrupt"
 
 
 def _undo(draft: Draft, wiring: Wiring, node: int) -> Undo | None:

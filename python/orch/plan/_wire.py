@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import attrs
 
-from orch.definition import Border, Parameter, Signature, Task, Workflow
+from orch.definition import Border, Parameter, Resource, Signature, Task, Use, Workflow
 from orch.definition._group import folded
 from orch.errors import DefinitionError, MissingDependencyError, close_matches
 from orch.plan._call import Shape
@@ -44,6 +44,8 @@ class Wiring:
     order: array[int] = attrs.field(factory=lambda: array("B"))
     inputs: dict[str, Input] = attrs.field(factory=dict)
     contexts: list[tuple[int, int, bool]] = attrs.field(factory=list)  # (slot, node, required) per Context parameter
+    uses: dict[int, list[tuple[int, Resource[Any]]]] = attrs.field(factory=dict)  # by node: slots that resources fill
+    replaceable: dict[str, tuple[int, Resource[Any]]] = attrs.field(factory=dict)  # names that may be bound instead
     collects: dict[int, tuple[int, ...]] = attrs.field(factory=dict)  # by node: the groups whose value it reads as one
     problems: list[DefinitionError] = attrs.field(factory=list)
 
@@ -171,10 +173,20 @@ class _Walk:
         """Return the slots that are not positional, and note how arguments are made where that is not by position."""
         keywords = [self._slot(each) for each in signature.parameters if each.keyword_only]
         names = [each.name for each in signature.parameters if each.positional or each.keyword_only]
+        self._check_loose(names)
         upstream = {name: binding.pick for name, binding in self.deps.items()} if self.mapped else None
         if keywords or self.mapped or self.picks or self.task.extra or self.task.bound.keys() - names:
             self.wiring.shapes[self.node] = Shape(tuple(names), self.picks, upstream)
         return keywords + [binding.slot for binding in self.deps.values() if self.mapped]
+
+    def _check_loose(self, names: Sequence[str]) -> None:
+        """Refuse resources that are bound to what is no parameter: nobody would put their values there."""
+        task = self.task
+        loose = [*task.extra, *(value for name, value in task.bound.items() if name not in names)]
+        for use in (each for each in loose if isinstance(each, Use)):
+            what = f"task {task.name!r}: expected plain values for *args and **kwargs, found {use!r}"
+            cure = "give the function a parameter for the resource"
+            self.wiring.problems.append(DefinitionError(f"{what}; {cure}"))
 
     def _slot(self, parameter: Parameter) -> int:
         """Return the slot of the parameter's value: the order of precedence, line by line."""
@@ -185,16 +197,35 @@ class _Walk:
         if name == "upstream":
             return wiring.constant(None)
         if name in self.task.bound:
-            return wiring.constant(self.task.bound[name])
+            return self._bound(self.task.bound[name])
+        if type(parameter.default) is Use:
+            return self._used(parameter.default.resource, name)
         passed = 0  # the end of the last group whose border the name has crossed: names inside of it do not count
         for row, border in self._borders():
             if row.is_task or name in border.values or name in border.takes:
                 slot = self._filled(parameter, name, range(passed, row.end + 1), row.start)
                 if slot >= 0 or name in border.values:
-                    return slot if slot >= 0 else wiring.constant(border.values[name])
+                    return slot if slot >= 0 else self._bound(border.values[name])
                 name, passed = border.takes.get(name, name), row.end + 1
         slot = self._filled(parameter, name, range(passed, NONE) if passed else None)
         return wiring.input(parameter, name) if slot < 0 else slot
+
+    def _bound(self, value: object) -> int:
+        return self._filled_by(value.resource) if isinstance(value, Use) else self.wiring.constant(value)
+
+    def _filled_by(self, resource: Resource[Any]) -> int:
+        slot = self.wiring.constant(None)
+        self.wiring.uses.setdefault(self.node, []).append((slot, resource))
+        return slot
+
+    def _used(self, resource: Resource[Any], name: str) -> int:
+        """Return the slot of a parameter that asks for a resource, unless a group around has bound another value."""
+        for _, border in self._borders():
+            if name in border.values:
+                return self._bound(border.values[name])
+            name = border.takes.get(name, name)
+        self.wiring.replaceable.setdefault(name, (self.node, resource))
+        return self._filled_by(resource)
 
     def _borders(self) -> Iterator[tuple[Scope, Border]]:
         """Yield the groups around the task whose borders its inputs cross, the innermost first."""

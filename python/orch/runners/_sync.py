@@ -1,9 +1,9 @@
 """`Runner`: the same for synchronous callers. It wraps `AsyncRunner` and opens an event loop for each call."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 from anyio.lowlevel import current_token
@@ -14,6 +14,8 @@ from orch.result import RunResult
 from orch.runners._async import AsyncRunner, Given, Runnable
 
 __all__ = ("Runner",)
+
+T = TypeVar("T")
 
 
 class Runner:
@@ -61,4 +63,8 @@ class Runner:
         if found := [plan.path(node) for node, task in tasks if task.signature.is_async]:
             names = f"coroutine functions: {', '.join(map(repr, found[:10]))}"
             raise UnsupportedError(f"Runner(strict=True) takes plain functions only; {names}")
-        return self._open(partial(self._runner.run, plan, inputs_or_context, **options))
+        return self._open(self._within, partial(self._runner.run, plan, inputs_or_context, **options))
+
+    async def _within(self, call: Callable[[], Awaitable[T]]) -> T:
+        async with self._runner:
+            return await call()

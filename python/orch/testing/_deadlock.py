@@ -85,7 +85,7 @@ class Patience:
 
 
 def _is_parked(thread: threading.Thread) -> bool:
-    return thread.name.startswith("orch-worker-") and sleeps_in(thread, "_park")
+    return thread.name.startswith("orch-") and sleeps_in(thread, "_park")
 
 
 def sleeps_in(thread: threading.Thread, function: str) -> bool:
