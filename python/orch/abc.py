@@ -1,10 +1,10 @@
 """The shapes of what others may plug in. Nothing need inherit from these: what has the methods fits."""
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from orch.event import Event
 
-__all__ = ("Clock", "Subscriber")
+__all__ = ("Cache", "Clock", "Subscriber")
 
 
 @runtime_checkable
@@ -16,6 +16,22 @@ class Subscriber(Protocol):
 
     def __call__(self, event: Event, /) -> object:
         """Take note of the event; an awaitable given back is awaited before the next event comes."""
+        ...
+
+
+class Cache(Protocol):
+    """What steps gave, by keys that stand for which step it was and what it was given.
+
+    It is asked from any thread: never on the event loop, unless it has an attribute `blocks` that is False. What it
+    raises is a warning, and the step is carried out as if there was no cache.
+    """
+
+    def get(self, key: str, /) -> tuple[bool, Any]:
+        """Return whether there is a value, and the value, which the caller may change as he likes."""
+        ...
+
+    def set(self, key: str, value: Any, /) -> object:
+        """Keep a value, which the caller may change afterwards."""
         ...
 
 

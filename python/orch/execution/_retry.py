@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from orch.errors import CircuitOpenError
-from orch.plan import Rules
+from orch.plan import Key, Rules
 from orch.policies import underlying
 
 __all__ = ("Settled", "Trail", "next_try")
@@ -31,6 +31,7 @@ class Trail:
     end: int = 0  # the number of its end among those of all attempts of the run
     arguments: list[Any] = attrs.field(factory=list)  # what it was called with, if that may be needed
     value: Any = None  # the same, of what it returned
+    key: Key | None = None  # under which what it gives is to be kept
 
 
 def next_try(rules: Rules, trail: Trail, error: Exception, rng: random.Random, now: float) -> float | Exception:

@@ -29,10 +29,12 @@ from orch.event import LogEvent, State, TaskEvent
 from orch.execution._clocked import clocked, unclocked
 from orch.execution._failure import annotate, decide, foreign, is_cancelled, is_foreign, unwrapped, without_cancellation
 from orch.execution._options import Options
+from orch.execution._questions import Questions
 from orch.execution._record import Record
 from orch.execution._retry import Trail, next_try
+from orch.execution._shelf import Shelf
 from orch.execution._wires import Wires
-from orch.plan import Plan, Rules
+from orch.plan import NONE, Plan, Rules, caching
 from orch.policies import FailureStrategy, Permit, underlying
 
 __all__ = ("BREATHE", "IDLE", "LOOP", "REACT", "THREAD", "Lane", "Run")
@@ -68,7 +70,7 @@ class Lane:
             self.handle.cancel()
 
 
-class Run(Wires, Record):
+class Run(Wires, Record, Questions):
     """The state of one run. What lanes read in their loop are plain lists, indexed by node."""
 
     context: Context[Any] | None = None
@@ -76,11 +78,14 @@ class Run(Wires, Record):
     ended = 0  # nanoseconds after the start
     broken = False  # whether the engine itself has failed: nobody is waited for then
     watched = False  # whether there are subscribers
+    spoiled = False  # whether something has failed that is no step
     cancelled = False  # on record; `left` is before that: the caller was cancelled, which a step may forestall
     left = False
     starting, _burst = 0, 1
 
     def __init__(self, plan: Plan, values: list[Any], run_id: str, options: Options) -> None:
+        self.shelf = None if options.caching is None else Shelf(options.caching)
+        plan = plan if self.shelf is None else caching(plan)
         Wires.__init__(self)
         Record.__init__(self, plan)
         self.values = values
@@ -100,6 +105,8 @@ class Run(Wires, Record):
         self.undone: set[int] = set()  # steps whose compensation has begun
         self.thread = get_ident()  # that of the event loop
         self._guard()
+        for node in plan.cached:
+            self.schedule.hush(node)
 
     def _guard(self) -> None:
         """Have the groups that need it wait, when all in them has ended, for `close`."""
@@ -111,12 +118,23 @@ class Run(Wires, Record):
         """Be without an engine: what a result keeps is no tasks, threads or event loop."""
         super().disconnect()
         self.lanes.clear()
+        for node, uses in self.plan.wiring.uses.items():  # nor what has been closed
+            for slot, _ in uses:
+                self.values[slot] = None
+            if node in self.trails:
+                self.trails[node].arguments = []
         self.schedule = unclocked(self.schedule)
 
     @property
+    def has_threads(self) -> bool:
+        """Whether anything in it may have to be done in a worker thread."""
+        return self.plan.threaded or (self.shelf is not None and self.shelf.of.blocks and bool(self.plan.cached))
+
+    @property
     def state(self) -> State:
-        """The state of the run, as the core has it."""
-        return State.from_code(self.schedule.outcome())
+        """The state of the run: as the core has it, unless what its steps used has failed after them."""
+        state = State.from_code(self.schedule.outcome())
+        return State.FAILED if self.spoiled and state is State.SUCCEEDED else state
 
     def time(self, nanoseconds: int) -> datetime:
         """Return the time so long after the start."""
@@ -252,6 +270,24 @@ class Run(Wires, Record):
             self.record(row.join, TaskTimeoutError(path or row.group.name, timeout))
             self._stop(running, "timed_out", path)
 
+    def collapse(self, error: BaseException) -> None:
+        """What steps use is gone: the run fails, what runs is stopped, and what has not started is skipped."""
+        if not isinstance(error, Exception):
+            self.give_up(error)
+            return
+        running = None if self.left or self.cancelled else self.schedule.fail_scope(0)
+        self.spoil(error)
+        self._stop(running or (), "aborted", "")
+        self.leave()
+
+    def spoil(self, error: BaseException) -> None:
+        """Put an error on record that is not of a step: a run that would have succeeded has failed."""
+        if not isinstance(error, Exception):
+            self.give_up(error)
+        self.spoiled = True
+        is_first = self.state is not State.CANCELLED and NONE not in self.errors
+        self.record(NONE if is_first else ("resource", len(self.errors)), error)
+
     def _is_ending(self, start: int, end: int) -> bool:
         """Say whether all that is left of some steps is being stopped already, or nothing is."""
         tasks = (node for node in range(start, end) if node not in self.plan.draft.joins)
@@ -273,7 +309,7 @@ class Run(Wires, Record):
             state = self.schedule.state(node)
             if state == State.PENDING.code:
                 self.schedule.withdraw(node)
-            elif state in _WAITING:
+            elif state in _WAITING and node not in self.lanes:  # there a handler is at work
                 self.schedule.cancel(node)
             elif node in self.lanes:
                 self.lanes[node].stop()
@@ -370,7 +406,7 @@ class Run(Wires, Record):
         self.react()  # a step that was cancelled may have settled a group
         self.spread()
         self.publish()
-        if not self.schedule.is_active():
+        if not self.schedule.is_active() or (self.asked and not self.is_going):
             self.notice()
 
     async def breathe(self) -> None:

@@ -6,7 +6,7 @@ Every problem of the definition is found on the way and raised together at the e
 
 import gc
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import compress
 from typing import Any
 
@@ -20,7 +20,7 @@ from orch.plan._rules import Rules, guarded, rules_of
 from orch.plan._types import mismatches
 from orch.plan._wire import Wiring, wire
 
-__all__ = ("compile",)
+__all__ = ("compile", "lane_of", "lanes_by")
 
 _LOOP, _PLACE, _THREAD, _JOIN = (0, 0), (0, IN_PLACE), (1, 0), (2, 0)  # lanes: the core's number, bits of `Plan.kinds`
 _CYCLES = 20  # separate cycles that are reported at once
@@ -61,18 +61,25 @@ def _lower(workflow: Workflow) -> Plan:
     rules = rules_of(draft, wiring)
     wiring.problems += mismatches(draft, wiring)
     dag = _dag(draft, wiring)
-    lanes = [_lane(task) for task in draft.tasks]
+    lanes = [lane_of(task) for task in draft.tasks]
     threaded = _THREAD in lanes or any(map(_undone_in_thread, rules.values()))
+    calls = [task and callable_of(task, shape) for task, shape in zip(draft.tasks, wiring.shapes, strict=True)]
+    kinds, layout = lanes_by(rules, lanes, draft, wiring, dag)
+    return Plan(workflow, draft, wiring, dag, layout, calls, kinds, threaded, rules, guarded(draft))
+
+
+def lanes_by(
+    rules: Mapping[int, Rules], lanes: list[tuple[int, int]], draft: Draft, wiring: Wiring, dag: Dag
+) -> tuple[bytes, Layout]:
+    """Return `Plan.kinds` and the layout for steps that go by these rules, each otherwise in a lane of its own kind."""
     for node, each in rules.items():
-        lanes[node] = _LOOP if each.plain else lanes[node]  # the attempt is awaited, and takes the body to a thread
+        lanes[node] = _LOOP if lanes[node] is _THREAD else lanes[node]  # the attempt takes the body to a thread
     kinds = bytearray(kind for _, kind in lanes)
     for node in wiring.collects:
         kinds[node] |= COLLECT
     for node in rules:
         kinds[node] |= RULES
-    calls = [task and callable_of(task, shape) for task, shape in zip(draft.tasks, wiring.shapes, strict=True)]
-    layout = _layout(draft, wiring, dag, bytes(core for core, _ in lanes))
-    return Plan(workflow, draft, wiring, dag, layout, calls, bytes(kinds), threaded, rules, guarded(draft))
+    return bytes(kinds), _layout(draft, wiring, dag, bytes(core for core, _ in lanes))
 
 
 def _dag(draft: Draft, wiring: Wiring) -> Dag:
@@ -93,7 +100,8 @@ def _dag(draft: Draft, wiring: Wiring) -> Dag:
     raise combine(problems)
 
 
-def _lane(task: Task[..., Any] | None) -> tuple[int, int]:
+def lane_of(task: Task[..., Any] | None) -> tuple[int, int]:
+    """Return where a task runs: the number of the lane in the core, and a bit of `Plan.kinds`."""
     if task is None:
         return _JOIN
     if task.signature.is_async:
@@ -102,7 +110,7 @@ def _lane(task: Task[..., Any] | None) -> tuple[int, int]:
 
 
 def _undone_in_thread(rules: Rules) -> bool:
-    return rules.undo is not None and _lane(rules.undo.task) is _THREAD
+    return rules.undo is not None and lane_of(rules.undo.task) is _THREAD
 
 
 def _layout(draft: Draft, wiring: Wiring, dag: Dag, lanes: bytes) -> Layout:

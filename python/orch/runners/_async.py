@@ -5,20 +5,21 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from types import NoneType
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias, cast
 
 import attrs
+from anyio.lowlevel import current_token
 
-from orch.abc import Clock
+from orch.abc import Cache, Clock
 from orch.context import Context
 from orch.definition import Workflow
-from orch.errors import expect
-from orch.event import WhenFull, event_bus
-from orch.execution import Options, Run, RunSource, bind, execute
-from orch.plan import Plan, compile, values_for  # noqa: A004 (the verb users know from re)
+from orch.errors import UnsupportedError, expect
+from orch.event import State, WhenFull, event_bus
+from orch.execution import Caching, Keeper, Options, Run, RunSource, bind, check_same, execute, restore
+from orch.plan import Plan, compile, handlers_for, values_for  # noqa: A004 (the verb users know from re)
 from orch.plan import select as part_of
 from orch.policies import Seconds, seconds
-from orch.result import RunResult
+from orch.result import RunResult, past_of
 from orch.runners._iter import GraphRun
 
 __all__ = ("AsyncRunner", "Given", "Runnable", "run")
@@ -26,12 +27,16 @@ __all__ = ("AsyncRunner", "Given", "Runnable", "run")
 Runnable: TypeAlias = Workflow | Plan | Callable[..., Any]
 Given: TypeAlias = Mapping[str, Any] | Context[Any] | None
 Subscribers: TypeAlias = Iterable[Callable[[Any], object]]
+Handlers: TypeAlias = Mapping[str, Callable[[Any], Any]] | None
 
 
 class AsyncRunner:
     """Runs workflows on the event loop of the caller, asyncio or trio; keeps nothing between runs.
 
     Args:
+        cache: Keeps what steps give, so that they need not run again: a `MemoryCache`, a `DiskCache`, anything with
+            `get` and `set`. Not cached is what says `cache=False`, and unless it says `cache=True`, what takes a Context
+            or resources, or has a compensation. None: nothing is.
         subscribers: Take every event of every run, in order: callables (plain or async) or an `EventBus`.
         limit: How many steps of a run may be active at once; None: as many as are ready.
         threads: How many worker threads a run may have for plain functions; None: 40.
@@ -54,6 +59,7 @@ class AsyncRunner:
     def __init__(
         self,
         *,
+        cache: Cache | None = None,
         subscribers: Subscribers = (),
         limit: int | None = None,
         threads: int | None = None,
@@ -69,6 +75,7 @@ class AsyncRunner:
         expect("rng", rng, random.Random, NoneType)
         expect("strict_subscribers", strict_subscribers, bool)
         self._context = _context(context)
+        self._keepers: dict[object, Keeper] = {}  # by event loop
         self._options = Options(
             _callables(subscribers),
             min(limit or 0, 0xFFFFFFFF),  # no run has more steps than that
@@ -78,7 +85,32 @@ class AsyncRunner:
             strict_subscribers,
             time if clock is None else _clock(clock),
             rng or random.Random(),  # noqa: S311 (spreads retries, keeps no secret)
+            caching=None if cache is None else Caching(_cache(cache)),
         )
+
+    async def __aenter__(self) -> Self:
+        """Keep what has the scope of a runner open from its first use to the end of the block, for all runs in it."""
+        loop = current_token().native_token
+        if loop in self._keepers:
+            raise RuntimeError("this runner has been entered already: leave its block first, or make another runner")
+        keeper = Keeper(self._options.grace)
+        await keeper.start()
+        self._keepers[loop] = keeper
+        return self
+
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
+        keeper = self._keepers.pop(current_token().native_token)
+        try:
+            await keeper.end()
+        except BaseException as stop:
+            error = stop
+            raise
+        finally:
+            keeper.complain(error)
+
+    def _keeper(self) -> Keeper | None:
+        """Return what is kept open in this event loop: others cannot use it."""
+        return self._keepers.get(current_token().native_token) if self._keepers else None
 
     async def run(
         self,
@@ -89,6 +121,7 @@ class AsyncRunner:
         inputs: Mapping[str, Any] | None = None,
         context: Context[Any] | None = None,
         select: str | Iterable[str] | None = None,
+        handlers: Handlers = None,
         run_id: str | None = None,
         subscribers: Subscribers = (),
         raise_on_failure: bool = True,
@@ -100,12 +133,17 @@ class AsyncRunner:
         what `result.abandoned` lists. If the caller is cancelled, so is the run: its steps are settled, the last event
         is delivered, and the cancellation goes on to the caller. Ctrl-C surfaces as a bare KeyboardInterrupt.
 
+        A run in which nothing is left but questions of an `Interrupt` that no handler answers ends PAUSED, without an
+        error. The questions are in `result.pauses`, and `resume` goes on.
+
         Args:
             workflow: A definition, a plan of one, or any callable.
             inputs_or_context: A mapping is the inputs, a Context the context: `anyio.run(orch.run, workflow, {…})`.
             inputs: Values by name, for inputs whose names are those of options here.
             context: What steps with a parameter annotated `Context` are given a view of.
             select: Names of outputs or steps of a Graph: only these and what they need is run.
+            handlers: By name or path of an `Interrupt`, a function (plain or async) that takes the question and gives
+                the answer; what it raises fails the step.
             run_id: Names the run; made up if not given.
             subscribers: In addition to the runner's, for this run only.
             raise_on_failure: False: return a failed run's result instead of raising.
@@ -115,14 +153,89 @@ class AsyncRunner:
             WorkflowError: Steps failed; an ExceptionGroup of what they raised, with `.result`.
             DefinitionError: The workflow or its inputs are wrong. Nothing has run, as after a TypeError or ValueError.
         """
-        run = self._begin(
-            workflow, (inputs_or_context, inputs, context, inputs_as_keywords), select, run_id, _callables(subscribers)
-        )
+        given = inputs_or_context, inputs, context, inputs_as_keywords
+        run = self._begin(workflow, given, select, run_id, _callables(subscribers), handlers)
         await execute(run)
         result = _known(run)
         if raise_on_failure:
             result.raise_for_failure()
         return result
+
+    async def resume(
+        self,
+        run: RunResult | str,
+        workflow: Runnable,
+        /,
+        *,
+        from_: str | Iterable[str] = (),
+        answers: Mapping[str, Any] | None = None,
+        handlers: Handlers = None,
+        context: Context[Any] | None = None,
+        subscribers: Subscribers = (),
+        raise_on_failure: bool = True,
+    ) -> RunResult:
+        """Go on with a run that has ended, with the inputs it had: what succeeded in it is not done again.
+
+        A PAUSED run goes on under its own id; what is not answered now is still open, and the questions are not made
+        again. From another one a new run is made, whose result has its id as `parent`. The steps that are taken over
+        are SUCCEEDED with `restored` and without attempts. If their group fails, they are undone like the others.
+
+        Args:
+            run: The result of the run; it may have been pickled.
+            workflow: The same workflow: the same paths, wired in the same way.
+            from_: Names or paths of steps or groups that are to run again, with all that comes after them.
+            answers: By name or path of a question in `result.pauses`, the answer.
+            handlers: As for `run`.
+            context: The Context in place of the one that the run had.
+            subscribers: As for `run`.
+            raise_on_failure: As for `run`.
+
+        Raises:
+            DefinitionMismatchError: The workflow is another one. As after the other errors, nothing has run.
+            DefinitionError: There is no step of a name in `from_`, or no question of one in `handlers`.
+            LookupError: There is no open question of a name in `answers`.
+            TypeError, ValueError: An answer does not fit, or the question has one.
+            UnsupportedError: `run` is an id, and there is no store to look it up in.
+
+        Example:
+            >>> import anyio, orch
+            >>> def sent(approve): return approve
+            >>> mail = orch.Graph(orch.Interrupt("approve", "Send it?", type=bool), sent)
+            >>> async def main():
+            ...     asked = await orch.run(mail)
+            ...     return await orch.AsyncRunner().resume(asked, mail, answers={"approve": True})
+            >>> anyio.run(main)["sent"]
+            True
+        """
+        again = self._again(run, workflow, context, _callables(subscribers), handlers)
+        restore(again, past_of(cast("RunResult", run)), from_, answers)
+        await execute(again)
+        result = _known(again)
+        if raise_on_failure:
+            result.raise_for_failure()
+        return result
+
+    def _again(
+        self,
+        earlier: Any,
+        workflow: Runnable,
+        context: Context[Any] | None,
+        subscribers: tuple[Callable[[Any], object], ...],
+        handlers: Handlers,
+    ) -> Run:
+        """Make a run like an earlier one."""
+        if isinstance(earlier, str):
+            cure = "give the RunResult itself, resume(result, workflow)"
+            raise UnsupportedError(f"run {earlier!r}: runs are found by their ids in a store, and there is none; {cure}")
+        expect("run", earlier, RunResult)
+        past = past_of(earlier)
+        plan = compile(workflow)
+        check_same(plan if past.select is None else part_of(plan, past.select), past)
+        is_paused = past.state is State.PAUSED
+        given = None, past.inputs, earlier.context if context is None else context, {}
+        run = self._begin(plan, given, past.select, past.run_id if is_paused else None, subscribers, handlers)
+        run.parent = past.parent if is_paused else past.run_id
+        return run
 
     def iter(
         self,
@@ -133,6 +246,7 @@ class AsyncRunner:
         inputs: Mapping[str, Any] | None = None,
         context: Context[Any] | None = None,
         select: str | Iterable[str] | None = None,
+        handlers: Handlers = None,
         run_id: str | None = None,
         subscribers: Subscribers = (),
         raise_on_failure: bool = True,
@@ -154,9 +268,8 @@ class AsyncRunner:
             >>> anyio.run(main)
             (['running', 'running', 'succeeded', 'succeeded'], 3)
         """
-        run = self._begin(
-            workflow, (inputs_or_context, inputs, context, inputs_as_keywords), select, run_id, _callables(subscribers)
-        )
+        given = inputs_or_context, inputs, context, inputs_as_keywords
+        run = self._begin(workflow, given, select, run_id, _callables(subscribers), handlers)
         return GraphRun(run, _known, raises=raise_on_failure, drops=_drops(when_full))
 
     def _begin(
@@ -166,22 +279,27 @@ class AsyncRunner:
         select: str | Iterable[str] | None,
         run_id: str | None,
         subscribers: tuple[Callable[[Any], object], ...],
+        handlers: Handlers = None,
     ) -> Run:
         """Make a run of what a caller gave, or say what is wrong with it; nothing is run yet."""
         expect("select", select, Iterable, NoneType)
         expect("run_id", run_id, str, NoneType)
         if run_id is not None and (not run_id or "\0" in run_id):
             raise ValueError(f"run_id: expected a text without NUL and not empty, found {run_id!r}")
-        plan = compile(workflow)
+        plan, chosen = compile(workflow), None
         if select is not None:
-            plan = part_of(plan, [select] if isinstance(select, str) else select)
+            chosen = (select,) if isinstance(select, str) else tuple(select)
+            plan = part_of(plan, chosen)
+        answering = handlers_for(plan, handlers)
         inputs, own = _given(*given)
         shared = own or self._context
         everybody = (*self._options.subscribers, *subscribers)
         if everybody or event_bus.subscriptions:
             everybody = (*everybody, event_bus)
         values = values_for(plan, inputs, shared)
-        run = Run(plan, values, run_id or uuid.uuid4().hex, attrs.evolve(self._options, subscribers=everybody))
+        options = attrs.evolve(self._options, subscribers=everybody, keeper=self._keeper())
+        run = Run(plan, values, run_id or uuid.uuid4().hex, options)
+        run.given, run.select, run.handlers = inputs, chosen, answering
         if shared is not None:
             bind(run, shared)
         return run
@@ -197,11 +315,20 @@ def _known(run: Run) -> RunResult:
     """Return what is known about a run that is over."""
     abandoned, errors = tuple(map(run.plan.path, run.abandoned)), tuple(run.errors.values())
     name, source, times = run.plan.workflow.name, RunSource(run), (run.started, run.time(run.ended))
-    return RunResult(run.run_id, name, run.state, source, errors, run.context, *times, abandoned)
+    pauses = tuple(run.open_questions().values())
+    return RunResult(run.run_id, name, run.state, source, errors, run.context, *times, abandoned, pauses, run.parent)
 
 
 def _endless(seconds: float | None) -> float:
     return float("inf") if seconds is None else seconds
+
+
+def _cache(cache: Any) -> Cache:
+    if isinstance(cache, type) or not all(callable(getattr(cache, method, None)) for method in ("get", "set")):
+        found = f"the class {cache.__name__}" if isinstance(cache, type) else type(cache).__name__
+        raise TypeError(f"cache: expected an object with get() and set(), as orch.MemoryCache(), found {found}")
+    found_one: Cache = cache
+    return found_one
 
 
 def _clock(clock: Any) -> Clock:
