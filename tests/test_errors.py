@@ -15,6 +15,7 @@ from orch.errors import (
     CompensationError,
     CycleError,
     DefinitionError,
+    DefinitionMismatchError,
     DuplicateNameError,
     ForeignCancellationError,
     InputError,
@@ -32,6 +33,7 @@ from orch.errors import (
 )
 
 EXAMPLES: dict[str, OrchError] = {
+    "mismatch": DefinitionMismatchError("r1", ["check"], ["clean"], ["load"]),
     "cycle": CycleError(["a", "b", "a"]),
     "duplicate": DuplicateNameError("a", ["x.py:1", "y.py:2"]),
     "duplicate output": DuplicateNameError("a", ["x.py:1", "y.py:2"], output=True),

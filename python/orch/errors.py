@@ -12,6 +12,7 @@
     ├── CompensationError (ExceptionGroup)  what went wrong while a failed group was compensated
     ├── OutputError (ValueError)            a task did not return what its outputs promise
     ├── CodecError (ValueError)             a value cannot be written, or what is read is not what it should be; .path
+    ├── DefinitionMismatchError             a run cannot go on with another workflow; .added, .removed, .changed
     ├── ForeignCancellationError            a step raised a cancellation that nobody had asked for
     ├── UnsupportedError (RuntimeError)     a runner cannot do this, said before anything runs
     └── InternalError                       a mistake of orch's, never of yours
@@ -35,6 +36,7 @@ __all__ = (
     "CompensationError",
     "CycleError",
     "DefinitionError",
+    "DefinitionMismatchError",
     "DuplicateNameError",
     "ForeignCancellationError",
     "InputError",
@@ -253,6 +255,27 @@ class CodecError(OrchError, ValueError):
 
     def __str__(self) -> str:
         return f"{self.part} at {inert(self.path)}: {self.problem}".removeprefix(" at ")
+
+
+@define(eq=False, slots=False)
+class DefinitionMismatchError(OrchError):
+    """A run is to go on with a workflow that is not the one it was begun with; nothing has run.
+
+    >>> print(DefinitionMismatchError("r1", added=("check",), changed=("load",)))
+    run 'r1' cannot go on with this workflow: added: 'check'; wired otherwise: 'load'; run it anew
+    """
+
+    run_id: str
+    added: tuple[str, ...] = field(default=(), converter=_names)
+    """Paths of tasks that the run did not have."""
+    removed: tuple[str, ...] = field(default=(), converter=_names)
+    changed: tuple[str, ...] = field(default=(), converter=_names)
+    """Those that read from, or wait for, other steps than they did, or are of another kind."""
+
+    def __str__(self) -> str:
+        rows = (("added", self.added), ("removed", self.removed), ("wired otherwise", self.changed))
+        what = "; ".join(f"{word}: {_listed(paths)}" for word, paths in rows if paths)
+        return f"run {self.run_id!r} cannot go on with this workflow: {what}; run it anew"
 
 
 class ForeignCancellationError(OrchError):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from orch.event import Event, RunEvent, State, TaskEvent
-from orch.result import GroupShape, RunResult
+from orch.result import GroupShape, Origin, RunResult
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -62,6 +62,10 @@ class Told:
     def value_at(self, position: int) -> Any:
         self.asked["value_at"] += 1
         return self._values[position]
+
+    def origin(self) -> Origin:
+        self.asked["origin"] += 1
+        return Origin({path: () for path, _ in self._tasks}, {})
 
 
 def etl(context: object = None) -> RunResult:

@@ -105,7 +105,7 @@ class Desk:
         """
         run = self._run
         with CancelScope(shield=True):
-            while not run.broken and (run.schedule.is_active() or self._outlasting() or self.leaving()):
+            while not run.broken and (self._is_going() or self._outlasting() or self.leaving()):
                 self._alarm = self._timers[0][0] if self._timers else _FOREVER
                 with move_on_at(self._alarm):
                     await self._news.wait()
@@ -119,6 +119,12 @@ class Desk:
                 run.publish()
                 run.spread()
             settled.set()
+
+    def _is_going(self) -> bool:
+        """Say whether the run goes on; one that ends with open questions takes no answers from now on."""
+        run = self._run
+        run.is_closed = run.is_closed or not run.is_going
+        return not run.is_closed or (run.cancelled and run.schedule.is_active())
 
     def _outlasting(self) -> bool:
         """Say whether bodies in threads have outlived the run, which from now on waits as long as its grace says."""

@@ -211,7 +211,7 @@ class Threads:
             self._idle += not self._jobs
             if self._jobs:
                 return True
-        if code == REACT or self.run.schedule.ready(LOOP) or not self.run.schedule.is_active():
+        if code == REACT or self.run.schedule.ready(LOOP) or not self.run.is_going:
             self.desk.wake()
         if code == IDLE:
             self.grow()

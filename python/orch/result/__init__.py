@@ -1,6 +1,7 @@
 """What is known about a run: records and groups, folded from its events."""
 
-from orch.result._result import RunResult, Source
-from orch.result._state import GroupRecord, GroupShape, TaskRecord, advance, fold
+from orch.result._past import Origin, Past, Pause
+from orch.result._result import RunResult, Source, past_of
+from orch.result._state import GroupRecord, GroupShape, Inner, TaskRecord, advance, fold
 
-__all__ = ("GroupRecord", "GroupShape", "RunResult", "Source", "TaskRecord", "advance", "fold")
+__all__ = ("GroupRecord", "GroupShape", "Inner", "Origin", "Past", "Pause", "RunResult", "Source", "TaskRecord", "advance", "fold", "past_of")

@@ -12,6 +12,7 @@ import attrs
 from orch.errors import inert
 from orch.event import State
 from orch.event._text import brief, describe
+from orch.result._past import Pause
 from orch.result._state import GroupRecord, TaskRecord
 
 MAX_DEPTH, MAX_LISTS = 32, 10_000  # lists and mappings in a value, within each other and in all, that are copied
@@ -31,8 +32,8 @@ def plain(value: Any, depth: int = MAX_DEPTH, room: Iterator[int] | None = None)
             return [plain(each, depth - 1, room) for each in value]
         if kind is dict and all(type(key) is str for key in value):
             return {key: plain(each, depth - 1, room) for key, each in value.items()}
-        if kind is TaskRecord or kind is GroupRecord:
-            fields = (*attrs.fields_dict(type(value)), "duration")
+        if kind is TaskRecord or kind is GroupRecord or kind is Pause:
+            fields = (*attrs.fields_dict(type(value)), *(() if kind is Pause else ("duration",)))
             return {name: plain(getattr(value, name), depth - 1, room) for name in fields}
     return _text(value)
 

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple, Protocol
 
 import attrs
 
-from orch.errors import WorkflowError
-from orch.event import Event, State
+from orch.errors import UnsupportedError, WorkflowError
+from orch.event import Event, State, TaskEvent
+from orch.result._past import Origin, Past, Pause
 from orch.result._report import plain, to_html
 from orch.result._state import GroupRecord, GroupShape, TaskRecord, Tasks, Timed, fold_groups
 
@@ -24,6 +25,7 @@ class Source(Protocol):
     def tasks(self) -> Sequence[tuple[str, str]]: ...  # path and name of each in definition order
     def groups(self) -> Iterable[GroupShape]: ...  # each before the groups in it, the workflow itself included
     def value_at(self, position: int) -> Any: ...  # of `tasks()`; LookupError if it has none or it was released
+    def origin(self) -> Origin: ...  # what another run needs to go on with it
 
 
 class _Known(NamedTuple):
@@ -31,12 +33,16 @@ class _Known(NamedTuple):
 
     places: Sequence[tuple[str, str]]
     values: Mapping[int, Any]
+    known: Origin
 
     def tasks(self) -> Sequence[tuple[str, str]]:
         return self.places
 
     def value_at(self, position: int) -> Any:
         return self.values[position]
+
+    def origin(self) -> Origin:
+        return self.known
 
 
 @attrs.frozen(eq=False, repr=False, slots=False)
@@ -52,6 +58,10 @@ class RunResult(Timed):
     started: datetime | None = None
     finished: datetime | None = None
     _abandoned: tuple[str, ...] = ()
+    pauses: tuple[Pause, ...] = ()
+    """The questions that a PAUSED run has left open: `runner.resume(result, workflow, answers={name: …})` goes on."""
+    parent: str | None = None
+    """The id of the run, FAILED, CANCELLED or SUCCEEDED, that this one was resumed from."""
 
     @cached_property
     def value(self) -> Any:
@@ -112,8 +122,9 @@ class RunResult(Timed):
 
     def report(self) -> dict[str, Any]:
         """Everything but the trace, as data that JSON can hold: what it has no type for is told in words, and cut."""
-        facts = ("run_id", "name", "state", "started", "finished", "duration", "value", "outputs")
+        facts = ("run_id", "name", "state", "started", "finished", "duration", "value", "outputs", "parent")
         lists = {"errors": self.errors, "tasks": self.tasks.values(), "groups": self.groups.values()}
+        lists["pauses"] = self.pauses
         told = {name: plain(getattr(self, name)) for name in facts}
         return told | {name: list(map(plain, things)) for name, things in lists.items()}
 
@@ -141,4 +152,22 @@ class RunResult(Timed):
             with suppress(LookupError):
                 values[position] = self._source.value_at(position)
         state = {name: getattr(self, name) for name in (*attrs.fields_dict(RunResult), "value", "outputs", "groups")}
-        return state | {"trace": tuple(self.trace), "_source": _Known(tuple(places), values)}
+        return state | {"trace": tuple(self.trace), "_source": _Known(tuple(places), values, self._source.origin())}
+
+
+def past_of(result: RunResult) -> Past:
+    """Return what a result knows of its run; UnsupportedError if that is too little."""
+    source = result._source  # noqa: SLF001 (they are one page)
+    origin = source.origin()
+    if origin.inputs is None:
+        cure = "resume it in the process that ran it, or give its steps what can be pickled"
+        raise UnsupportedError(f"the inputs of run {result.run_id!r} could not be pickled with its result; {cure}")
+    ends = [each.path for each in result.trace if isinstance(each, TaskEvent) and each.state is State.SUCCEEDED]
+    records = {record.path: record for record in result.tasks.values()}
+    done = tuple(path for path in ends if path in records and records[path].state is State.SUCCEEDED)
+    values = dict[str, Any]()
+    for position, (path, _) in enumerate(source.tasks()):
+        with suppress(LookupError):
+            values[path] = source.value_at(position)
+    facts = origin.shape, origin.inputs, origin.select, done, values, origin.arguments, result.pauses
+    return Past(result.run_id, result.parent, result.state, *facts)

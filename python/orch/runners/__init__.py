@@ -1,7 +1,8 @@
 """Runners: interchangeable ways to carry out the same definitions."""
 
 from orch.runners._async import AsyncRunner, run
+from orch.runners._blocking import BlockingRun
 from orch.runners._iter import GraphRun
 from orch.runners._sync import Runner
 
-__all__ = ("AsyncRunner", "GraphRun", "Runner", "run")
+__all__ = ("AsyncRunner", "BlockingRun", "GraphRun", "Runner", "run")

@@ -1,18 +1,19 @@
 """`GraphRun`: a run that goes on while its caller looks at its events, and may be told to end, whole or in part."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, nullcontext
 from threading import get_ident
 from types import NoneType, TracebackType
-from typing import Self
+from typing import Any, Self
 
 from anyio import Event as Signal
-from anyio import from_thread
+from anyio import from_thread, get_current_task
 from anyio.lowlevel import checkpoint, current_token
 
 from orch.errors import close_matches, did_you_mean, expect
 from orch.event import Event, State
 from orch.execution import Aside, Run, Stream, execute
-from orch.result import RunResult
+from orch.result import Pause, RunResult
 
 __all__ = ("GraphRun",)
 
@@ -25,6 +26,9 @@ class GraphRun:
     for` goes on where the last one stopped. With `when_full="drop"` the run waits for no reader: chunks, and items of
     maps, that are more than 10 000 events old when he comes are left out, and counted in `dropped`.
 
+    An `Interrupt` that no handler answers is answered by `respond`. While somebody reads the events, the run waits for
+    that; if it only waits for its own end (`wait()`), or if the block is left when nothing else goes on, it ends PAUSED.
+
     Leaving the block ends the run: what is not settled by then is cancelled, and what was is in `result`.
     """
 
@@ -33,6 +37,8 @@ class GraphRun:
         self._stream = Stream(run, drops=drops)
         self._fetched: Iterator[Event] = iter(())
         self._is_read = False  # at this moment, by a task that waits for more
+        self._reader: int | None = None  # which task has read, and may answer what it reads
+        run.patience = 1
         self._over = Signal()
         self._result: RunResult | None = None
         self._failure: BaseException | None = None
@@ -50,8 +56,9 @@ class GraphRun:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        with self._stream.lifted():
-            self._cancel(None)
+        with self._stream.lifted(), self._unattended():
+            if self._run.is_going:
+                self._cancel(None)
             await self._aside.join()
         failure, result = self._failure, self._result
         if failure is not None and (error is None or not isinstance(failure, Exception)):
@@ -78,6 +85,8 @@ class GraphRun:
     async def _fetch(self) -> list[Event]:
         """Return the next events; whoever reads without ever waiting lets the run go on in here."""
         while True:
+            if self._reader is None or self._run.asked:
+                self._reader = get_current_task().id
             if self._stream.is_ready:
                 await checkpoint()
             elif self._over.is_set():
@@ -108,14 +117,52 @@ class GraphRun:
     async def wait(self) -> RunResult:
         """Wait for the end of the run without reading its events, and return what is known about it.
 
-        An interrupt that ended the run (KeyboardInterrupt, SystemExit) is raised, here and by leaving the block.
+        With open questions, and nothing else to do, the run ends PAUSED, unless another task reads the events: that one
+        may answer. An interrupt that ended the run (KeyboardInterrupt, SystemExit) is raised, here and by leaving the
+        block.
         """
         self._check_begun()
-        with self._stream.lifted():
+        is_alone = self._reader in (None, get_current_task().id)
+        with self._stream.lifted(), self._unattended() if is_alone else nullcontext():
             await self._over.wait()
         if self._failure is not None:
             raise self._failure
         return self.result
+
+    @contextmanager
+    def _unattended(self) -> Generator[None]:
+        """Let the run end PAUSED once nothing but questions is left."""
+        self._run.patience -= 1
+        self._run.notice()
+        try:
+            yield
+        finally:
+            self._run.patience += 1
+
+    @property
+    def pauses(self) -> tuple[Pause, ...]:
+        """The questions that wait for `respond`; those that a handler answers are not among them."""
+        return tuple(self._run.open_questions().values())
+
+    def respond(self, answer: Any) -> None:
+        """Answer an `Interrupt`; from any thread.
+
+        Args:
+            answer: What is answered to the only open question; or a mapping of the names or paths of questions to
+                their answers. So an answer that is a mapping itself is given as `{name: {…}}`.
+
+        Raises:
+            LookupError: There is no such question, or it is not open.
+            ValueError: It has been answered already, it may be one of several, or the answer is no possible value.
+            TypeError: The answer is not of the type the question asks for. The question stays open.
+        """
+        self._check_begun()
+        if get_ident() == self._thread:
+            self._run.respond(answer)
+        elif self._over.is_set():
+            raise LookupError(f"run {self.run_id!r} is over: runner.resume(result, workflow, answers=…) goes on with it")
+        else:
+            from_thread.run_sync(self._run.respond, answer, token=self._token)
 
     def cancel(self, step: str | None = None) -> bool:
         """Cancel the run or, given its path or unique name, one step; from any thread.
@@ -132,13 +179,13 @@ class GraphRun:
         node = None if step is None else self._node(step)
         if get_ident() == self._thread:
             return self._cancel(node)
-        return self._run.schedule.is_active() and self._cancel_from_afar(node)
+        return not self._over.is_set() and self._cancel_from_afar(node)
 
     def _cancel_from_afar(self, node: int | None) -> bool:
         try:
             return from_thread.run_sync(self._cancel, node, token=self._token)
         except RuntimeError:  # the event loop has ended in this very moment, and the run before it
-            if self._run.schedule.is_active():
+            if not self._over.is_set():
                 raise
             return False
 
@@ -158,7 +205,7 @@ class GraphRun:
 
     def _cancel(self, node: int | None) -> bool:
         run = self._run
-        if all(State.from_code(run.schedule.state(each)).is_final for each in run.plan.nodes):
+        if run.is_closed or all(State.from_code(run.schedule.state(each)).is_final for each in run.plan.nodes):
             return False  # at most compensations are left, which are not to be cut short
         if node is not None:
             stopped = not run.cancelled and run.cancel_step(node)
@@ -175,7 +222,7 @@ class GraphRun:
         except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 (it surfaces bare from the block)
             self._failure = error
         finally:
-            if not self._run.schedule.is_active():
+            if not self._run.schedule.is_active() or self._run.state is State.PAUSED:
                 self._result = self._known(self._run)
             self._over.set()
             self._stream.wake()

@@ -1,0 +1,92 @@
+"""Which interrupts are meant by the names that callers use, for handlers and for answers."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from orch.errors import DefinitionError, close_matches, did_you_mean, expect
+from orch.event import State
+from orch.event._text import brief
+from orch.plan._plan import Plan
+
+__all__ = ("asked_for", "handlers_for", "named")
+
+_SHOWN = 20  # names in a message
+
+
+def named(plan: Plan, name: str, nodes: Iterable[int]) -> list[int]:
+    """Return those of the nodes that a name means: the one at this path, else all that are called so."""
+    at = {plan.paths[node]: node for node in nodes}
+    return [at[name]] if name in at else [node for node in at.values() if plan.name(node) == name]
+
+
+def handlers_for(plan: Plan, handlers: Mapping[str, Callable[[Any], Any]] | None) -> dict[int, Callable[[Any], Any]]:
+    """Return who answers which interrupt, given by path or by name; a DefinitionError says what there is none for."""
+    if handlers is None:
+        return {}
+    expect("handlers", handlers, Mapping)
+    found = dict[int, Callable[[Any], Any]]()
+    for name, handler in sorted(handlers.items(), key=lambda item: item[0] in plan.paths.values()):  # paths go last
+        expect("handlers", name, str)
+        if not callable(handler):
+            raise TypeError(f"handlers[{name!r}]: expected a function of the question, found {brief(handler)}")
+        nodes = named(plan, name, plan.interrupts)
+        if not nodes:
+            raise DefinitionError(f"handlers: {_unknown(plan, name, plan.interrupts)}")
+        found |= dict.fromkeys(nodes, handler)
+    return found
+
+
+def asked_for(plan: Plan, pauses: Mapping[int, Any], answer: Any, state_of: Callable[[int], State]) -> dict[int, Any]:
+    """Return which open questions are given which answers: the only one the answer, or each what a mapping has for it.
+
+    Raises:
+        LookupError: There is no such question, or it is not open.
+        ValueError: It is answered already, or could be one of several.
+    """
+    if isinstance(answer, Mapping):
+        given = {_open(plan, name, pauses, state_of): value for name, value in answer.items()}
+        if len(given) < len(answer):
+            raise ValueError(f"two answers to one question: {', '.join(map(repr, answer))}")
+        return given
+    if not pauses:
+        raise LookupError(f"no question is open{_fates(plan, state_of)}")
+    if len(pauses) > 1:
+        raise ValueError(f"{len(pauses)} questions are open, say which one is answered, {{name: answer}}: {_names(pauses)}")
+    return dict.fromkeys(pauses, answer)
+
+
+def _open(plan: Plan, name: Any, pauses: Mapping[int, Any], state_of: Callable[[int], State]) -> int:
+    expect("name of a question", name, str)
+    found = named(plan, name, pauses)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ValueError(f"{len(found)} open questions are called {name!r}, say which by its path: {_names(pauses)}")
+    known = named(plan, name, plan.interrupts)
+    states = {state_of(node) for node in known}
+    if known and states <= {State.SUCCEEDED, State.COMPENSATED}:
+        raise ValueError(f"the question {name!r} is answered already; open: {_names(pauses)}")
+    fate = _fate(states) if known else _unknown(plan, name, pauses)
+    raise LookupError(f"the question {name!r} {fate}; open: {_names(pauses)}" if known else f"{fate}; open: {_names(pauses)}")
+
+
+def _fate(states: Iterable[State]) -> str:
+    is_over = all(state.is_final for state in states)
+    said = {State.PAUSED: "is answered by its handler, or its run is over", State.PENDING: "is not asked yet"}
+    return next((said[state] for state in states if state in said), "was given up" if is_over else "is not asked yet")
+
+
+def _fates(plan: Plan, state_of: Callable[[int], State]) -> str:
+    told = [f"{plan.paths[node]!r} is {state_of(node).value}" for node in plan.interrupts[:_SHOWN]]
+    return f": {', '.join(told)}" if told else ": the workflow has no interrupt"
+
+
+def _unknown(plan: Plan, name: str, nodes: Iterable[int]) -> str:
+    if named(plan, name, plan.nodes):
+        return f"step {name!r} is no Interrupt"
+    names = dict.fromkeys(each for node in nodes for each in (plan.name(node), plan.paths[node]))
+    return f"there is no question {name!r}{did_you_mean(close_matches(name, names), '; {}')}"
+
+
+def _names(pauses: Mapping[int, Any]) -> str:
+    return ", ".join(repr(each.path) for each in list(pauses.values())[:_SHOWN]) or "none"
