@@ -1,4 +1,4 @@
-"""Threads that the simulation keeps between runs end with the test."""
+"""What the simulation keeps between runs, threads and a trio, ends with the test."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from tests.simulation import threads
 
 
 @pytest.fixture(autouse=True)
-def no_thread_is_kept(nothing_left_behind: None) -> Iterator[None]:
-    """End them before the watch looks for them."""
+def nothing_is_kept(nothing_left_behind: None) -> Iterator[None]:
+    """End it before the watch looks for it."""
     yield
     threads.rest()

@@ -14,12 +14,11 @@ import orch
 from orch.event import Event
 from orch.execution import RunSource
 from orch.plan import compile as plan_of
-from orch.testing import run as run_virtually
 from tests.simulation import threads
 from tests.simulation.bound import bound
 from tests.simulation.build import Shared, build
 from tests.simulation.ledger import Ledger
-from tests.simulation.plans import Case, leaves
+from tests.simulation.plans import Case
 from tests.simulation.seen import HANDED, Crash, Seen
 from tests.simulation.watch import HangError, alarmed, keep, kept
 
@@ -45,13 +44,12 @@ def _cancelling() -> int:
     return 0 if task is None else task.cancelling()
 
 
-def simulate(case: Case, backend: Any, drive: Callable[..., Any] | None = None) -> Seen | Crash:
+def simulate(case: Case, backend: Any, drive: Callable[..., Any] = threads.drive) -> Seen | Crash:
     """Carry a case out, in a virtual run of its own."""
-    if drive is None:
-        drive = threads.drive if any(step.threaded for step in leaves(case.root)) else run_virtually
     try:
         with alarmed(), kept():
-            return drive(observe, case, backend=backend, seed=case.seed)
+            seen: Seen = drive(observe, case, backend=backend, seed=case.seed)
+            return seen
     except (Exception, HangError, BaseExceptionGroup) as error:  # noqa: BLE001 (it is what was found)
         return Crash(case, backend, error)
 
@@ -76,7 +74,8 @@ async def observe(case: Case, arm: Callable[..., object] = id) -> Seen:
             await seen.twin.over.wait()
         while threads.living():  # noqa: ASYNC110 (who was given up ends, too)
             await anyio.sleep(0.25)
-        group.cancel_scope.cancel()
+        if case.cancel is not None:
+            group.cancel_scope.cancel()
     return _finished(seen)
 
 
@@ -95,7 +94,7 @@ def _finished(seen: Seen) -> Seen:
             seen.borrowed[number] = limiter.borrowed_tokens, limiter.statistics().tasks_waiting
     for each in (seen, seen.twin):
         if each is not None and each.run is not None:
-            each.trace = tuple(RunSource(each.run).trace())
+            each.trace = tuple(RunSource(each.run).trace() if each.result is None else each.result.trace)
     return seen
 
 

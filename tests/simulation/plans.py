@@ -1,6 +1,7 @@
 """What a seed stands for: a definition, what its bodies do, and what happens around it. Plain values, shown as text."""
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import attrs
@@ -104,6 +105,36 @@ class Case:
     undo_timeout: float = 20.0
     threads: int | None = None
     grace: float = 5.0
+
+    @cached_property
+    def steps(self) -> dict[str, Step]:
+        """All steps by name."""
+        return {step.name: step for step in leaves(self.root)}
+
+    @cached_property
+    def threaded(self) -> frozenset[str]:
+        """The steps whose bodies run in threads, where no cancellation reaches them."""
+        return frozenset(name for name, step in self.steps.items() if step.threaded)
+
+    @cached_property
+    def groups(self) -> dict[str, Group]:
+        """All groups by name, outer ones first."""
+        return {group.name: group for group in groups(self.root)}
+
+    @cached_property
+    def inside(self) -> dict[str, frozenset[str]]:
+        """By group the steps in it, at any depth."""
+        return {name: frozenset(step.name for step in leaves(group)) for name, group in self.groups.items()}
+
+    @cached_property
+    def around(self) -> dict[str, tuple[Group, ...]]:
+        """The groups around every step and group, the innermost first."""
+        return dict(parents(self.root))
+
+    @cached_property
+    def waits(self) -> dict[str, frozenset[str]]:
+        """By step all the steps that have to end before it, worked out from the case and not from the plan."""
+        return dict(waits(self.root))
 
 
 def leaves(shape: Shape) -> Iterator[Step]:

@@ -1,6 +1,5 @@
 """What one run has left behind: its events, what the bodies said, and questions that many invariants ask."""
 
-from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +11,7 @@ from orch.event import Event, RunEvent, State, TaskEvent
 from orch.plan import Plan
 from tests.simulation.build import Built
 from tests.simulation.ledger import Entry, Ledger
-from tests.simulation.plans import Case, Group, Step, groups, leaves, parents, waits
+from tests.simulation.plans import Case, Group, Step
 
 __all__ = ("HANDED", "ROUNDED", "Crash", "Seen")
 
@@ -48,6 +47,17 @@ class Seen:
     borrowed: dict[int, tuple[int, int]] = attrs.field(factory=dict)  # tokens out and tasks waiting, in the end
     run: Any = None
     twin: "Seen | None" = None  # another run of the same case, at the same time
+    steps: dict[str, Step] = attrs.field(init=False)  # and so on: what the case says, which is asked for all the time
+    threaded: frozenset[str] = attrs.field(init=False)
+    groups: dict[str, Group] = attrs.field(init=False)
+    inside: dict[str, frozenset[str]] = attrs.field(init=False)
+    around: dict[str, tuple[Group, ...]] = attrs.field(init=False)
+    waits: dict[str, frozenset[str]] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        case = self.case
+        self.steps, self.threaded, self.groups = case.steps, case.threaded, case.groups
+        self.inside, self.around, self.waits = case.inside, case.around, case.waits
 
     @property
     def ledger(self) -> Ledger:
@@ -97,22 +107,9 @@ class Seen:
         return {name: [(call[0], call[1], call[2]) for call in calls] for name, calls in found.items()}  # type: ignore[misc]
 
     @cached_property
-    def steps(self) -> dict[str, Step]:
-        return {step.name: step for step in leaves(self.case.root)}
-
-    @cached_property
-    def threaded(self) -> set[str]:
-        """The steps whose bodies run in threads, where no cancellation reaches them."""
-        return {step.name for step in leaves(self.case.root) if step.threaded}
-
-    @cached_property
     def awaited(self) -> dict[str, list[tuple[Entry, Entry | None, Entry | None]]]:
         """The calls of all others."""
         return {name: calls for name, calls in self.calls.items() if name not in self.threaded}
-
-    @cached_property
-    def groups(self) -> dict[str, Group]:
-        return {group.name: group for group in groups(self.case.root)}
 
     @cached_property
     def late(self) -> set[str]:
@@ -120,16 +117,6 @@ class Seen:
         errors = self.run.errors.values()
         found = {each.task.rsplit("/", 1)[-1] for each in errors if isinstance(each, orch.TaskTimeoutError)}
         return found & self.groups.keys()
-
-    @cached_property
-    def waits(self) -> dict[str, frozenset[str]]:
-        """By step all the steps that have to end before it, worked out from the case and not from the plan."""
-        return dict(waits(self.case.root))
-
-    @cached_property
-    def around(self) -> dict[str, tuple[Group, ...]]:
-        """The groups around every step and group, the innermost first."""
-        return dict(parents(self.case.root))
 
     @cached_property
     def cancelled_at(self) -> float | None:
@@ -144,10 +131,6 @@ class Seen:
         """The steps that somebody has asked the run to stop while they had not ended, and when that was."""
         said = (entry for entry in self.entries if entry.what == "stopped" and entry.name)
         return {entry.name: entry.time for entry in said if entry.detail}
-
-    def inside(self, group: Group) -> Iterator[Step]:
-        """The steps in a group, at any depth."""
-        return leaves(group)
 
     def time(self, event: Event) -> float:
         """Virtual seconds."""

@@ -6,6 +6,7 @@ threads, which begin when they are given their first turn. Those that really run
 engine's after another: starting one takes longer than most of what it does.
 """
 
+import atexit
 import math
 import os
 import threading
@@ -14,11 +15,15 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context
+from functools import partial
 from random import Random
 from typing import Any
 
+import trio
+
 import orch.execution._threads as engine
 from orch.testing import _loop, _trio
+from tests.simulation.quiet import Trio, quiet
 
 __all__ = ("drive", "living", "rest", "sleep")
 
@@ -77,7 +82,7 @@ class _Baton:
     def __init__(self, seed: int) -> None:
         self.now: Callable[[], float] = float
         self.random = Random(seed)
-        self.is_over = False
+        self.is_over = self.is_clean = False  # clean: nobody was left
         self.workers: dict[_Worker, None] = {}  # in the order in which they were started
         self._back = _taken()
 
@@ -114,7 +119,7 @@ class _Baton:
 
     def dismiss(self) -> None:
         """End whatever is left, when the event loop is gone."""
-        self.is_over = True
+        self.is_over, self.is_clean = True, not self.workers
         for worker in list(self.workers):
             if worker.carrier is not None:
                 _give(worker.carrier.go)
@@ -148,8 +153,15 @@ _idle: list[_Carrier] = []
 os.register_at_fork(after_in_child=_idle.clear)  # a new process has one thread
 
 
+_trios: list["_Trio"] = []  # one, if any
+
+
+@atexit.register
 def rest() -> None:
-    """End the threads that are kept."""
+    """End what is kept: threads, and trio."""
+    while _trios:
+        with quiet("trio"):
+            _trios.pop().trio.end()
     while _idle:
         carrier = _idle.pop()
         _give(carrier.go)
@@ -243,9 +255,12 @@ class _Loop(_loop.VirtualLoop):
 
 
 class _Time(_trio.Time):
-    def __init__(self, baton: _Baton) -> None:
-        super().__init__()
-        self._baton = baton
+    _baton: _Baton
+
+    def begin(self, baton: _Baton) -> None:
+        """Be as new, for a run of its own."""
+        self.scope, self.deadlock = trio.CancelScope(), None
+        self._now, self._baton = 0.0, baton
         baton.now = lambda: self._now
 
     def _pass_time(self) -> None:
@@ -262,7 +277,36 @@ class _Time(_trio.Time):
 def drive(function: Callable[..., Any], *args: Any, backend: str, seed: int) -> Any:
     """Run an async function as `orch.testing.run` does, with threads of which one runs at a time."""
     baton = _Baton(seed)
-    with _patched(baton):
-        if backend == "trio":
-            return _trio.run_virtually(function, args, seed, time=_Time(baton))
-        return _loop.run_virtually(function, args, _Loop(seed, baton))
+    if backend != "trio":
+        with quiet(backend), _patched(baton):
+            return _loop.run_virtually(function, args, _Loop(seed, baton))
+    with quiet(backend):
+        kept = _trios.pop() if _trios and not _trios[0].trio.is_over else _Trio()
+        try:
+            with _patched(baton):
+                return kept.run(partial(function, *args), seed, baton)
+        finally:
+            if baton.is_clean:
+                _trios[:] = [kept]
+            else:
+                kept.trio.end()
+
+
+class _Trio:
+    """A trio that is kept, and its time."""
+
+    def __init__(self) -> None:
+        self.time = _Time()
+        self.trio = Trio(self.time.clock())
+
+    def run(self, function: Callable[[], Any], seed: int, baton: _Baton) -> Any:
+        async def job() -> Any:
+            with self.time.scope:
+                return await function()
+
+        self.time.begin(baton)
+        try:
+            return self.trio.run(job, seed)
+        finally:
+            if self.time.deadlock is not None:
+                raise self.time.deadlock from None

@@ -160,17 +160,15 @@ def _end(loop: VirtualLoop, tasks: list[asyncio.Task[Any]]) -> None:
 class _OrderedSet(dict[Any, None]):
     """As much of a set as anyio needs."""
 
-    def __init__(self, items: Any = ()) -> None:
-        super().__init__(dict.fromkeys(items))
+    add = dict.setdefault
+    remove = dict.__delitem__
 
-    def add(self, item: Any) -> None:
-        self[item] = None
+    def __init__(self, items: Any = ()) -> None:
+        if items:
+            self.update(dict.fromkeys(items))
 
     def discard(self, item: Any) -> None:
         self.pop(item, None)
-
-    def remove(self, item: Any) -> None:
-        del self[item]
 
 
 @contextmanager

@@ -148,7 +148,7 @@ def _explained(seen: Seen, name: str, start: Entry, hit: Entry) -> bool:
 
 
 def _gives_up(seen: Seen, group: Group, time: float) -> bool:
-    names = {step.name for step in seen.inside(group)}
+    names = seen.inside[group.name]
     events = [event for event in seen.told if event.name in names and seen.time(event) <= time]
     if group.timeout is not None and events:
         begun = [seen.time(event) for event in events if event.state is State.RUNNING]

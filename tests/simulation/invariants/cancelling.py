@@ -86,11 +86,11 @@ def aborted(seen: Seen) -> Iterator[str]:
         group = next(iter(seen.around[event.name]), None)
         if event.state is State.FAILED and group is not None and group.strategy in {"abort", "compensate"}:
             now = seen.time(event) + ROUNDED
-            for step in seen.inside(group):
-                for start, hit, end in seen.awaited.get(step.name, ()):
+            for name in sorted(seen.inside[group.name] & seen.awaited.keys()):
+                for start, hit, end in seen.awaited[name]:
                     until = hit or end
                     if until is not None and start.time < now < until.time:
-                        yield f"{step.name} ran until {until.time}, {event.name} failed at {seen.time(event)}"
+                        yield f"{name} ran until {until.time}, {event.name} failed at {seen.time(event)}"
 
 
 def outcome(seen: Seen) -> Iterator[str]:

@@ -45,13 +45,13 @@ def deadlines(seen: Seen) -> Iterator[str]:
     for group in seen.groups.values():
         if group.timeout is None:
             continue
-        names = {step.name for step in seen.inside(group)}
+        names = seen.inside[group.name]
         began = [seen.time(event) for event in seen.told if event.name in names and event.state is State.RUNNING]
         if began:
             yield from _deadline(seen, group, names, min(began) + group.timeout)
 
 
-def _deadline(seen: Seen, group: Group, names: set[str], end: float) -> Iterator[str]:
+def _deadline(seen: Seen, group: Group, names: frozenset[str], end: float) -> Iterator[str]:
     for name in names:
         for start, hit, stop in seen.awaited.get(name, ()):
             if start.time > end:
@@ -146,8 +146,7 @@ def _free(seen: Seen, name: str, running: set[str]) -> bool:
     if limit is not None and len(running) >= limit:
         return False
     for group in seen.around[name]:
-        inside = {step.name for step in seen.inside(group)}
-        if group.limit is not None and len(running & inside) >= group.limit:
+        if group.limit is not None and len(running & seen.inside[group.name]) >= group.limit:
             return False
     return True
 

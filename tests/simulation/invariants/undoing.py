@@ -43,7 +43,7 @@ def complete(seen: Seen) -> Iterator[str]:
     due = set[str]()
     for group in seen.groups.values():
         if _chosen(seen, group) and _worst(seen, group) is not State.SUCCEEDED:
-            due |= {step.name for step in seen.inside(group) if step.undo is not None}
+            due |= {name for name in seen.inside[group.name] if seen.steps[name].undo is not None}
     for name in undone.keys() - due:
         yield f"{name} was undone, and no group around it compensates"
     late = {event.path.rsplit("/", 1)[-1] for event in seen.trace if isinstance(event, CompensationEvent)}
@@ -62,7 +62,7 @@ def _chosen(seen: Seen, group: Group) -> bool:
 
 def _worst(seen: Seen, group: Group) -> State:
     """SUCCEEDED if everything in the group did, and in time; else anything but that."""
-    found = {seen.final.get(step.name) for step in seen.inside(group)}
+    found = {seen.final.get(name) for name in seen.inside[group.name]}
     inner = {name for name in seen.late if group in (seen.groups[name], *seen.around[name])}
     return State.SUCCEEDED if found <= {State.SUCCEEDED} and not inner else State.FAILED
 
@@ -108,8 +108,7 @@ def apart(seen: Seen) -> Iterator[str]:
         if entry.what == "end":
             active.discard(entry.name)
         if entry.what == "undo":
-            group = seen.groups.get(_undoer(seen, entry.name))
-            inside = {step.name for step in seen.inside(group)} if group else set[str]()
+            inside = set(seen.inside.get(_undoer(seen, entry.name), ()))
             closed |= inside
             if seen.case.grace < GRACE:  # threads that take longer are given up
                 inside -= seen.threaded
