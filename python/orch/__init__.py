@@ -6,7 +6,20 @@ with `RunResult` and events. Everything below is one public name each, documente
 
 from orch import errors, event, plan, runners, subscribers, views
 from orch.context import Context
-from orch.definition import Graph, Interrupt, Map, Parallel, Resource, Sequence, Task, TaskRegistry, Workflow, resource, task, use
+from orch.definition import (
+    Graph,
+    Interrupt,
+    Map,
+    Parallel,
+    Resource,
+    Sequence,
+    Task,
+    TaskRegistry,
+    Workflow,
+    resource,
+    task,
+    use,
+)
 from orch.errors import (
     CircuitOpenError,
     CodecError,

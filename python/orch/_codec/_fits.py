@@ -55,10 +55,8 @@ def _spelled(hint: Any) -> str:
 def _misfit(hint: Any, value: Any, where: str, depth: int) -> Misfit | None:
     kind = get_origin(hint) or hint
     if kind is Literal:
-        choices = get_args(hint)
-        if any(type(each) is type(value) and each == value for each in choices):
-            return None
-        return Misfit(where, _spelled(hint), value, any(type(each) is type(value) for each in choices))
+        alike = [each for each in get_args(hint) if type(each) is type(value)]
+        return None if value in alike else Misfit(where, _spelled(hint), value, by_value=bool(alike))
     if typing.is_typeddict(kind):
         return _misfit_of_typed(kind, value, where, depth)
     if not isinstance(kind, type) or kind is object:
@@ -66,9 +64,11 @@ def _misfit(hint: Any, value: Any, where: str, depth: int) -> Misfit | None:
     if not _is_instance(value, kind):
         return Misfit(where, _spelled(hint), value, by_value=False)
     inside = _inside(kind, get_args(hint), value, where) if depth else ()
-    if inside is None:
-        return Misfit(where, _spelled(hint), value, by_value=True)
-    return next((wrong for one, each, at in inside if (wrong := misfit(one, each, at, depth - 1))), None)
+    return Misfit(where, _spelled(hint), value, by_value=True) if inside is None else _first_of(inside, depth)
+
+
+def _first_of(inside: Collection[tuple[Any, Any, str]], depth: int) -> Misfit | None:
+    return next((wrong for hint, value, where in inside if (wrong := misfit(hint, value, where, depth - 1))), None)
 
 
 def _misfit_of_typed(kind: Any, value: Any, where: str, depth: int) -> Misfit | None:
@@ -76,8 +76,7 @@ def _misfit_of_typed(kind: Any, value: Any, where: str, depth: int) -> Misfit | 
     if not isinstance(value, dict) or not kind.__required_keys__ <= value.keys() <= hints.keys():
         keys = ", ".join(map(repr, hints))
         return Misfit(where, f"{kind.__qualname__} with the keys {keys}", value, by_value=isinstance(value, dict))
-    inside = ((hints[key], each, f"{where}[{key!r}]") for key, each in value.items()) if depth else ()
-    return next((wrong for one, each, at in inside if (wrong := misfit(one, each, at, depth - 1))), None)
+    return _first_of([(hints[key], each, f"{where}[{key!r}]") for key, each in value.items()] if depth else (), depth)
 
 
 def _is_instance(value: object, kind: type) -> bool:
@@ -89,7 +88,7 @@ def _is_instance(value: object, kind: type) -> bool:
 
 
 def _inside(kind: type, args: tuple[Any, ...], value: Any, where: str) -> Collection[tuple[Any, Any, str]] | None:
-    """Return what is in a container, each with what it has to fit and the way to it; None if it is too much or little."""
+    """Return what is in a container, each with what it has to fit and the way to it; None: too much or too little."""
     if not args or not isinstance(value, Collection) or isinstance(value, str | bytes | bytearray):
         return ()
     if isinstance(value, Mapping):

@@ -60,7 +60,7 @@ class Interrupt(Task[..., Any]):
         description: For people.
     """
 
-    type: Any = field(default=Any, kw_only=True, converter=_annotation)  # noqa: A003 (what the answer is of)
+    type: Any = field(default=Any, kw_only=True, converter=_annotation)
 
     def __init__(
         self,
@@ -74,7 +74,12 @@ class Interrupt(Task[..., Any]):
         description: str | None = None,
     ) -> None:
         asked: Any = question if callable(question) else _Constant(question)
-        options: dict[str, Any] = {"output": _single(output), "deps": deps, "retain": retain, "description": description}
+        options: dict[str, Any] = {
+            "output": _single(output),
+            "deps": deps,
+            "retain": retain,
+            "description": description,
+        }
         thread = None if callable(question) else False
         super().__init__(asked, name=name_of(name), thread=thread, **options)
         object.__setattr__(self, "type", _annotation(type))
@@ -93,7 +98,7 @@ class Interrupt(Task[..., Any]):
         """Return this interrupt with values for some parameters of its question."""
         return _asking(super().bind(**values), self.type)
 
-    def evolve(self, **fields: Any) -> Self:  # type: ignore[override] # it has few of a task's options
+    def evolve(self, **fields: Any) -> Self:
         """Return this interrupt with other options: name, output, deps, retain, description, type."""
         check_known(fields, _OPTIONS, "Interrupt.evolve")
         kind = fields.pop("type", self.type)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from anyio.lowlevel import checkpoint_if_cancelled
 
@@ -50,7 +50,7 @@ async def interrupt(run: Run, node: int) -> Any:
 async def _made(run: Run, node: int) -> Any:
     """Make the question: a plain function in a thread, as any step."""
     task = run.interrupt_at(node)
-    call: Callable[..., Any] = partial(run.plan.calls[node], *arguments(run, node))  # type: ignore[arg-type] # no join
+    call = partial(cast("Callable[..., Any]", run.plan.calls[node]), *arguments(run, node))
     if task.thread is False:
         return call()
     return await _called(run, node, call, is_async=task.signature.is_async)

@@ -23,7 +23,7 @@ __all__ = ("check_same", "restore")
 
 
 def check_same(plan: Plan, past: Past) -> None:
-    """Expect the plan to be that of the earlier run, as far as paths and wiring go; a DefinitionMismatchError if not."""
+    """Expect the plan to be that of the earlier run, in paths and wiring; a DefinitionMismatchError if it is not."""
     before, now = past.shape, plan.shape
     added, removed = now.keys() - before.keys(), before.keys() - now.keys()
     changed = [path for path, row in now.items() if path in before and before[path] != row]

@@ -72,7 +72,7 @@ def lanes_by(
     rules: Mapping[int, Rules], lanes: list[tuple[int, int]], draft: Draft, wiring: Wiring, dag: Dag
 ) -> tuple[bytes, Layout]:
     """Return `Plan.kinds` and the layout for steps that go by these rules, each otherwise in a lane of its own kind."""
-    for node, each in rules.items():
+    for node in rules:
         lanes[node] = _LOOP if lanes[node] is _THREAD else lanes[node]  # the attempt takes the body to a thread
     kinds = bytearray(kind for _, kind in lanes)
     for node in wiring.collects:

@@ -51,7 +51,8 @@ def asked_for(plan: Plan, pauses: Mapping[int, Any], answer: Any, state_of: Call
     if not pauses:
         raise LookupError(f"no question is open{_fates(plan, state_of)}")
     if len(pauses) > 1:
-        raise ValueError(f"{len(pauses)} questions are open, say which one is answered, {{name: answer}}: {_names(pauses)}")
+        cure = "say which one is answered, {name: answer}"
+        raise ValueError(f"{len(pauses)} questions are open, {cure}: {_names(pauses)}")
     return dict.fromkeys(pauses, answer)
 
 
@@ -66,8 +67,8 @@ def _open(plan: Plan, name: Any, pauses: Mapping[int, Any], state_of: Callable[[
     states = {state_of(node) for node in known}
     if known and states <= {State.SUCCEEDED, State.COMPENSATED}:
         raise ValueError(f"the question {name!r} is answered already; open: {_names(pauses)}")
-    fate = _fate(states) if known else _unknown(plan, name, pauses)
-    raise LookupError(f"the question {name!r} {fate}; open: {_names(pauses)}" if known else f"{fate}; open: {_names(pauses)}")
+    fate = f"the question {name!r} {_fate(states)}" if known else _unknown(plan, name, pauses)
+    raise LookupError(f"{fate}; open: {_names(pauses)}")
 
 
 def _fate(states: Iterable[State]) -> str:

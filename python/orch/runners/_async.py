@@ -154,7 +154,7 @@ class AsyncRunner:
             DefinitionError: The workflow or its inputs are wrong. Nothing has run, as after a TypeError or ValueError.
         """
         given = inputs_or_context, inputs, context, inputs_as_keywords
-        run = self._begin(workflow, given, select, run_id, _callables(subscribers), handlers)
+        run = self._begin(workflow, given, select, run_id, _callables(subscribers), handlers=handlers)
         await execute(run)
         result = _known(run)
         if raise_on_failure:
@@ -225,15 +225,16 @@ class AsyncRunner:
     ) -> Run:
         """Make a run like an earlier one."""
         if isinstance(earlier, str):
-            cure = "give the RunResult itself, resume(result, workflow)"
-            raise UnsupportedError(f"run {earlier!r}: runs are found by their ids in a store, and there is none; {cure}")
+            cure = "give the result itself, resume(result, workflow)"
+            raise UnsupportedError(f"run {earlier!r}: runs are found by their id in a store, and there is none; {cure}")
         expect("run", earlier, RunResult)
         past = past_of(earlier)
         plan = compile(workflow)
         check_same(plan if past.select is None else part_of(plan, past.select), past)
         is_paused = past.state is State.PAUSED
-        given = None, past.inputs, earlier.context if context is None else context, {}
-        run = self._begin(plan, given, past.select, past.run_id if is_paused else None, subscribers, handlers)
+        given: Any = None, past.inputs, earlier.context if context is None else context, {}
+        run_id = past.run_id if is_paused else None
+        run = self._begin(plan, given, past.select, run_id, subscribers, handlers=handlers)
         run.parent = past.parent if is_paused else past.run_id
         return run
 
@@ -269,7 +270,7 @@ class AsyncRunner:
             (['running', 'running', 'succeeded', 'succeeded'], 3)
         """
         given = inputs_or_context, inputs, context, inputs_as_keywords
-        run = self._begin(workflow, given, select, run_id, _callables(subscribers), handlers)
+        run = self._begin(workflow, given, select, run_id, _callables(subscribers), handlers=handlers)
         return GraphRun(run, _known, raises=raise_on_failure, drops=_drops(when_full))
 
     def _begin(
@@ -279,6 +280,7 @@ class AsyncRunner:
         select: str | Iterable[str] | None,
         run_id: str | None,
         subscribers: tuple[Callable[[Any], object], ...],
+        *,
         handlers: Handlers = None,
     ) -> Run:
         """Make a run of what a caller gave, or say what is wrong with it; nothing is run yet."""

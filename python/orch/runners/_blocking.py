@@ -14,6 +14,7 @@ from orch.runners._iter import GraphRun
 
 __all__ = ("BlockingRun",)
 
+
 class BlockingRun:
     """A run under way, made by `Runner.iter`: a context manager, and inside it an iterator of events.
 

@@ -27,7 +27,7 @@ class GraphRun:
     maps, that are more than 10 000 events old when he comes are left out, and counted in `dropped`.
 
     An `Interrupt` that no handler answers is answered by `respond`. While somebody reads the events, the run waits for
-    that; if it only waits for its own end (`wait()`), or if the block is left when nothing else goes on, it ends PAUSED.
+    that. It ends PAUSED if nothing else goes on when its end is awaited (`wait()`) or the block is left.
 
     Leaving the block ends the run: what is not settled by then is cancelled, and what was is in `result`.
     """
@@ -160,7 +160,8 @@ class GraphRun:
         if get_ident() == self._thread:
             self._run.respond(answer)
         elif self._over.is_set():
-            raise LookupError(f"run {self.run_id!r} is over: runner.resume(result, workflow, answers=…) goes on with it")
+            cure = "runner.resume(result, workflow, answers=…) goes on with it"
+            raise LookupError(f"run {self.run_id!r} is over: {cure}")
         else:
             from_thread.run_sync(self._run.respond, answer, token=self._token)
 
@@ -179,13 +180,14 @@ class GraphRun:
         node = None if step is None else self._node(step)
         if get_ident() == self._thread:
             return self._cancel(node)
-        return not self._over.is_set() and self._cancel_from_afar(node)
+        return self._run.schedule.is_active() and self._cancel_from_afar(node)
 
     def _cancel_from_afar(self, node: int | None) -> bool:
         try:
             return from_thread.run_sync(self._cancel, node, token=self._token)
         except RuntimeError:  # the event loop has ended in this very moment, and the run before it
-            if not self._over.is_set():
+            is_paused = self._result is not None and self._result.state is State.PAUSED
+            if self._run.schedule.is_active() and not is_paused:
                 raise
             return False
 

@@ -61,7 +61,7 @@ class Runner:
         return self._open(self._within, partial(self._runner.run, plan, inputs_or_context, **options))
 
     def resume(self, run: RunResult | str, workflow: Runnable, /, **options: Any) -> RunResult:
-        """Go on with a run that has ended; options, result and errors are those of `AsyncRunner.resume`, and of `run`."""
+        """Go on with a run that has ended; options and result are those of `AsyncRunner.resume`, errors also of `run`."""
         plan = self._checked("resume", workflow, options)
         return self._open(self._within, partial(self._runner.resume, run, plan, **options))
 
