@@ -16,9 +16,9 @@ from orch.policies import Permit
 BOOM = ValueError("boom")
 
 
-def opened(now: float = 0.0, **options: Any) -> CircuitBreaker:
+def opened(now: float = 0.0, timeout: float = 10, **options: Any) -> CircuitBreaker:
     """A breaker that its first failure has opened at the given time; it may be asked again after 10 seconds."""
-    breaker = CircuitBreaker("payments", fail_max=1, reset_timeout=10, **options)
+    breaker = CircuitBreaker("payments", fail_max=1, reset_timeout=timeout, **options)
     assert breaker.failed(breaker.admit(now), BOOM, now) == ("closed", "open")
     return breaker
 
@@ -143,7 +143,7 @@ def test_check_70_of_many_together_one_is_let_through() -> None:
     breaker = opened()
     probe = breaker.admit(10)
 
-    assert [refused(breaker, now) for now in (10, 11, 1e9)] == [0.0] * 3
+    assert [refused(breaker, now) for now in (10, 11, 69.5)] == [0.0] * 3
     assert breaker.succeeded(probe) == ("half_open", "closed")
     assert breaker.wait(11) is None
 
@@ -196,6 +196,43 @@ def test_f15_an_abandoned_probe_that_answers_after_all_counts_for_nothing() -> N
     assert breaker.abandoned(lost) is None
     assert refused(breaker, 12) == 0.0  # the other one is still out
     assert breaker.succeeded(probe) == ("half_open", "closed")
+
+
+@pytest.mark.parametrize(("timeout", "patience"), [(0.1, 60), (10, 60), (90, 90)])
+def test_f15_a_probe_that_does_not_come_back_gives_its_place_to_another(timeout: float, patience: float) -> None:
+    breaker = opened(timeout=timeout)
+    lost = breaker.admit(100)
+
+    assert refused(breaker, 99.5 + patience) == 0.0
+    assert breaker.wait(100 + patience) is None
+    probe = breaker.admit(200)
+    assert (probe.is_probe, probe.change, breaker.state) == (True, None, "half_open")
+    assert refused(breaker, 199.5 + patience) == 0.0
+    assert breaker.abandoned(lost) is None
+    assert refused(breaker, 199.5 + patience) == 0.0  # the other one is still out
+    assert breaker.succeeded(probe) == ("half_open", "closed")
+
+
+@pytest.mark.parametrize("goes_well", [True, False])
+def test_a_slow_probe_is_heard_when_it_comes_back_after_all(goes_well: bool) -> None:
+    """Else nothing would ever close a breaker whose calls take longer than that."""
+    breaker = opened()
+    slow, other = breaker.admit(10), breaker.admit(70)
+
+    change = breaker.succeeded(slow) if goes_well else breaker.failed(slow, BOOM, 75)
+    assert change == ("half_open", "closed" if goes_well else "open")
+    assert breaker.failed(other, BOOM, 76) is None
+    assert breaker.succeeded(other) is None
+    assert breaker.state == ("closed" if goes_well else "open")
+
+
+def test_a_clock_that_was_set_back_keeps_the_place_of_a_probe_no_longer_than_that() -> None:
+    breaker = opened(now=100)
+    breaker.admit(110)
+
+    assert refused(breaker, 20) == 0.0
+    assert refused(breaker, 79.5) == 0.0
+    assert breaker.admit(80).is_probe
 
 
 def test_an_abandoned_call_of_a_closed_one_counts_for_nothing() -> None:

@@ -41,7 +41,9 @@ class BreakerMachine(RuleBasedStateMachine):
         self.outcomes: list[str] = []  # of this era
         self.streak = 0  # failures in a row when the era began
         self.until = 0.0  # of an open one
-        self.probe: Call | None = None
+        self.is_free = True
+        self.probes: list[Call] = []  # of this era and out, the newest last
+        self.probed = 0.0  # when that was let through
         self.out: list[Call] = []
         self.done: list[Call] = []
 
@@ -62,7 +64,8 @@ class BreakerMachine(RuleBasedStateMachine):
 
     def go(self, state: str, streak: int = 0) -> tuple[str, str]:
         change = (self.state, state)
-        self.era, self.state, self.streak, self.outcomes, self.probe = self.era + 1, state, streak, [], None
+        self.era, self.state, self.streak, self.outcomes, self.probes = self.era + 1, state, streak, [], []
+        self.is_free = True  # the place of the probe
         return change
 
     @rule(eighths=st.integers(0, 8))
@@ -73,25 +76,32 @@ class BreakerMachine(RuleBasedStateMachine):
     def the_timeout_passes(self) -> None:
         self.now += self.timeout
 
+    @rule()
+    def a_minute_passes(self) -> None:
+        self.now += 60
+
     @rule(eighths=st.integers(1, 4))
     def the_clock_steps_back(self, eighths: int) -> None:
         self.now -= eighths / 8
 
     def back(self, pick: int) -> Call:
         """One that is out comes back: every other time it is the probe, if there is one."""
-        call = self.probe if self.probe and pick % 2 else self.out[pick % len(self.out)]
+        call = self.probes[pick % len(self.probes)] if self.probes and pick % 2 else self.out[pick % len(self.out)]
         self.out.remove(call)
         self.done.append(call)
         return call
 
     def look(self) -> float | None:
-        """What an open circuit does when somebody looks: the clock may have been set back since."""
-        self.until = min(self.until, self.now + self.timeout)
-        return self.until - self.now if self.until > self.now else None
+        """What a circuit does when somebody looks: the clock may have been set back since."""
+        if self.state == "open":
+            self.until = min(self.until, self.now + self.timeout)
+            return self.until - self.now if self.until > self.now else None
+        self.probed = min(self.probed, self.now)
+        return None if self.is_free or self.now >= self.probed + max(self.timeout, 60) else 0.0
 
     @rule()
     def somebody_calls(self) -> None:
-        wait = self.look() if self.state == "open" else 0.0 if self.probe else None
+        wait = self.look()
         if wait is not None:
             with pytest.raises(CircuitOpenError) as caught:
                 self.breaker.admit(self.now)
@@ -102,12 +112,13 @@ class BreakerMachine(RuleBasedStateMachine):
         assert permit.change == (self.go("half_open", self.failures()) if self.state == "open" else None)
         call = Call(self.era, permit)
         if permit.is_probe:
-            self.probe = call
+            self.probes.append(call)
+            self.probed, self.is_free = self.now, False
         self.out.append(call)
 
     def is_heard(self, call: Call) -> bool:
-        """A call of this era; of probes the one that is out."""
-        return call.era == self.era and (self.state == "closed" or call is self.probe)
+        """A call of this era; of probes one that is out."""
+        return call.era == self.era and (self.state == "closed" or call in self.probes)
 
     @precondition(lambda self: self.out)
     @rule(pick=picks)
@@ -135,8 +146,9 @@ class BreakerMachine(RuleBasedStateMachine):
     @rule(pick=picks, error=st.sampled_from([None, IgnoredError(), KeyboardInterrupt()]), late=st.booleans())
     def it_has_no_outcome(self, pick: int, error: BaseException | None, late: bool) -> None:
         call = self.back(pick)
-        if self.probe is call:
-            self.probe = None
+        if call in self.probes:
+            self.is_free = self.is_free or call is self.probes[-1]
+            self.probes.remove(call)
         permit, breaker = call.permit, self.breaker
         assert (breaker.abandoned(permit) if error is None else breaker.failed(permit, error, self.now)) is None
         if late and permit.is_probe:  # it ends after all, and before another one is out
@@ -165,15 +177,13 @@ class BreakerMachine(RuleBasedStateMachine):
 
     @rule()
     def both_say_the_same_about_the_wait(self) -> None:
-        wait = self.look() if self.state == "open" else 0.0 if self.probe else None
+        wait = self.look()
         assert self.breaker.wait(self.now) == wait
 
     def teardown(self) -> None:
-        """Nothing is ever stuck: whoever is out comes back, the timeout passes, and a call goes through."""
-        if self.probe is not None:
-            self.breaker.abandoned(self.probe.permit)
+        """Nothing is ever stuck, whoever is out: the timeout passes, and a call goes through."""
         self.breaker.wait(self.now)  # its clock may have been set back
-        permit = self.breaker.admit(self.now + self.timeout)
+        permit = self.breaker.admit(self.now + max(self.timeout, 60))
         assert permit.is_probe == (self.state != "closed")
 
 

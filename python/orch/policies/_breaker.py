@@ -1,8 +1,8 @@
 """`CircuitBreaker`: after so many failures in a row, no calls for a while; then a single one to find out.
 
 A pure state machine behind one lock. Whoever calls passes the time and reports how the call went, with the permit it
-got. Every change of state begins a new generation, and so does every probe; a permit of an earlier one is out of date,
-and its result counts for nothing.
+got. Every change of state begins a new generation, and so does every probe; a call from before the state has changed is
+out of date, and its result counts for nothing.
 """
 
 from functools import partial
@@ -16,6 +16,8 @@ from orch.policies._check import Kinds, Seconds, count, kinds, seconds, text
 from orch.policies._retry import parts, underlying
 
 __all__ = ("Change", "Circuit", "CircuitBreaker", "Permit")
+
+_PATIENCE = 60.0  # seconds that a probe may take in any case: calls may last longer than a short timeout
 
 Circuit = Literal["closed", "open", "half_open"]
 Change = tuple[Circuit, Circuit]
@@ -37,8 +39,9 @@ class CircuitBreaker:
 
     Closed, it lets every call through and counts failures in a row. The one that makes `fail_max` opens it: calls get
     a `CircuitOpenError` at once. After `reset_timeout` a single probe is let through, whose success closes it, and
-    whose failure opens it anew. A cancelled call counts as nothing; so does a result that comes after the state has
-    changed. It may be used from any thread and event loop; copied or unpickled, it is a closed one of its own.
+    whose failure opens it anew; if it is not back after another `reset_timeout`, and a minute, the next call is a probe
+    as well. A cancelled call counts as nothing; so does a result that comes after the state has changed. It may be used
+    from any thread and event loop; copied or unpickled, it is a closed one of its own.
 
     >>> breaker = CircuitBreaker("payments", fail_max=1, reset_timeout=30)
     >>> breaker.failed(breaker.admit(now=100), OSError("down"), now=101)
@@ -72,7 +75,8 @@ class CircuitBreaker:
         self._state: Circuit = "closed"
         self._failures = 0
         self._opened = 0.0  # when; of an open one
-        self._probing = False
+        self._probed = 0.0  # when the last probe was let through; of a half open one
+        self._probes: set[int] = set()  # those that are out, by generation
         self._generation = 0
 
     @property
@@ -94,7 +98,7 @@ class CircuitBreaker:
         """Let a call through.
 
         Raises:
-            CircuitOpenError: It is open, or the probe is out.
+            CircuitOpenError: It is open, or the probe is out and not overdue.
         """
         with self._lock:
             wait = self._wait(now)
@@ -102,8 +106,10 @@ class CircuitBreaker:
                 raise CircuitOpenError(self.name, wait)
             if self._state == "closed":
                 return Permit(self._generation)
-            change = self._turn("half_open")
-            self._probing = True
+            change = self._turn("half_open") if self._state == "open" else None
+            self._generation += 1
+            self._probes.add(self._generation)
+            self._probed = now
             return Permit(self._generation, is_probe=True, change=change)
 
     def succeeded(self, permit: Permit) -> Change | None:
@@ -130,7 +136,8 @@ class CircuitBreaker:
     def abandoned(self, permit: Permit) -> Change | None:
         """Report that a call has no outcome, as it was cancelled: the next call may be the probe in its place."""
         with self._lock:
-            return self._turn("half_open") if permit.is_probe and self._is_current(permit) else None
+            self._probes.discard(permit.generation)
+        return None
 
     def wait(self, now: float) -> float | None:
         """Say in how many seconds a call may be let through, 0.0 while the probe is out; None: a call would be, now."""
@@ -139,7 +146,9 @@ class CircuitBreaker:
 
     def _wait(self, now: float) -> float | None:
         if self._state != "open":
-            return 0.0 if self._probing else None
+            self._probed = min(self._probed, now)
+            is_out = self._generation in self._probes and now - self._probed < max(self.reset_timeout, _PATIENCE)
+            return 0.0 if is_out else None
         self._opened = min(self._opened, now)  # another run's clock may be behind: never wait longer than the timeout
         left = self._opened + self.reset_timeout - now
         return left if left > 0 else None
@@ -148,13 +157,13 @@ class CircuitBreaker:
         """Go over into a state, or begin it anew; permits given out before count for nothing from now on."""
         old, self._state = self._state, state
         self._generation += 1
-        self._probing = False
+        self._probes.clear()
         if state == "closed":
             self._failures = 0
         return None if old == state else (old, state)
 
     def _is_current(self, permit: Permit) -> bool:
-        return permit.generation == self._generation
+        return permit.generation in self._probes if permit.is_probe else permit.generation == self._generation
 
     def _counts(self, error: BaseException) -> bool:
         if not isinstance(error, Exception) or isinstance(underlying(error), self.ignore):

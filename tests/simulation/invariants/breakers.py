@@ -65,7 +65,7 @@ def _verdict(seen: Seen, name: str, end: Entry | None) -> set[str]:
 
 def probes(seen: Seen) -> Iterator[str]:
     """While a probe is out the breaker lets nobody else through, but another probe once that is overdue."""
-    patience = {breaker.label: breaker.reset_timeout for breaker in seen.built.shared.breakers}
+    patience = {breaker.label: max(breaker.reset_timeout, 60) for breaker in seen.built.shared.breakers}
     out: dict[str, dict[int, float]] = {}
     for entry in seen.entries:
         ahead = out.setdefault(entry.name, {})
