@@ -64,7 +64,7 @@ def undo_of(done: Task[..., Any], task: Task[..., Any], shape: Shape | None) -> 
     takes |= {each.name: each.name for each in free if each.name in known and each.name not in (takes | uses)}
     takes |= {name: _used_by(done, resource) or resource for name, resource in uses.items()}
     left = [each for each in free if each.required and each.name not in takes]
-    if len(left) == 1 and left[0].positional and "value" not in takes:
+    if len(left) == 1 and left[0].positional and "value" not in takes.values():
         takes[left.pop().name] = "value"
     if left:
         raise _unfilled(done, task, left, known)
