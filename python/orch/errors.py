@@ -11,6 +11,7 @@
     ├── CircuitOpenError                    a circuit breaker let no call through; .breaker, .retry_after
     ├── CompensationError (ExceptionGroup)  what went wrong while a failed group was compensated
     ├── OutputError (ValueError)            a task did not return what its outputs promise
+    ├── CacheError                          a cache cannot keep a value, or cannot be used as it is
     ├── CodecError (ValueError)             a value cannot be written, or what is read is not what it should be; .path
     ├── DefinitionMismatchError             a run cannot go on with another workflow; .added, .removed, .changed
     ├── ForeignCancellationError            a step raised a cancellation that nobody had asked for
@@ -31,6 +32,7 @@ from typing import Any, Self, cast
 from attrs import define, field
 
 __all__ = (
+    "CacheError",
     "CircuitOpenError",
     "CodecError",
     "CompensationError",
@@ -162,18 +164,30 @@ class InputError(DefinitionError):
 
 
 class WorkflowError(OrchError, ExceptionGroup[Exception]):
-    """A run failed: what its steps raised, in order of time, each with a note, and the `RunResult` as `.result`."""
+    """A run failed: what its steps raised, in order of time, each with a note, and the `RunResult` as `.result`.
 
-    def __new__(cls, message: str, exceptions: Sequence[Exception], result: Any = None) -> Self:  # noqa: ARG004, D102
+    Of a map `.result` is the `MapResult` so far, and `.index` the number of the first item that failed.
+    """
+
+    def __new__(  # noqa: D102
+        cls,
+        message: str,
+        exceptions: Sequence[Exception],
+        result: Any = None,  # noqa: ARG004 (for __init__)
+        index: int | None = None,  # noqa: ARG004 (the same)
+    ) -> Self:
         return super().__new__(cls, message, exceptions)
 
-    def __init__(self, message: str, exceptions: Sequence[Exception], result: Any = None) -> None:
+    def __init__(
+        self, message: str, exceptions: Sequence[Exception], result: Any = None, index: int | None = None
+    ) -> None:
         super().__init__(message, exceptions)
         self.result = result
+        self.index = index
 
     def derive(self, excs: Sequence[Exception], /) -> WorkflowError:  # type: ignore[override]  # the base is generic in the method
         """Make a part of this group for `except*`; it keeps the result."""
-        return WorkflowError(self.message, excs, self.result)
+        return WorkflowError(self.message, excs, self.result, self.index)
 
 
 @define(eq=False, slots=False)
@@ -276,6 +290,10 @@ class DefinitionMismatchError(OrchError):
         rows = (("added", self.added), ("removed", self.removed), ("wired otherwise", self.changed))
         what = "; ".join(f"{word}: {_listed(paths)}" for word, paths in rows if paths)
         return f"run {self.run_id!r} cannot go on with this workflow: {what}; run it anew"
+
+
+class CacheError(OrchError):
+    """A cache cannot keep a value, or its directory or key cannot be used as it is. A run only warns of it."""
 
 
 class ForeignCancellationError(OrchError):

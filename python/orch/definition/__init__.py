@@ -3,7 +3,7 @@
 from orch.definition._border import Border
 from orch.definition._group import Graph, Group, Parallel, Sequence, bordered
 from orch.definition._interrupt import Interrupt, check_answer
-from orch.definition._map import NOT_GIVEN, Map
+from orch.definition._map import NOT_GIVEN, Map, MapMode, OnError
 from orch.definition._registry import TaskRegistry
 from orch.definition._resource import Resource, Use, resource, use
 from orch.definition._signature import EMPTY, Parameter, Signature
@@ -17,6 +17,8 @@ __all__ = (
     "Group",
     "Interrupt",
     "Map",
+    "MapMode",
+    "OnError",
     "Parallel",
     "Parameter",
     "Resource",

@@ -39,8 +39,12 @@ async def mapped(run: Run, node: int) -> Any:
     shared = {name: given[name] for name in body.inputs if given.get(name, NOT_GIVEN) is not NOT_GIVEN}
     step, values = _Step(run, node, task, body, shared, _is_limited(run, node)), list[Any]()
     run.tiles[node] = []
-    while (tile := await step.carry_out(drawn, len(values))) is not None:
-        values += outcome(tile, collects=task.on_error == "collect")
+    first = 0
+    while (tile := await step.carry_out(drawn, first)) is not None:
+        of_tile = outcome(tile, collects=task.on_error == "collect")
+        first += len(of_tile)
+        if run.outlet is None:
+            values += of_tile
     return _columns(task, values)
 
 
@@ -146,10 +150,15 @@ class _Step:
         tile = inside(run, plan, tile_values(plan, self.task.over, items, self.shared), limit)
         run.tiles[self.node].append(tile)
         relay = Relay(run, self.node, tile)
+        if run.outlet is not None:
+            run.outlet.open(tile)
         try:
             await run.execute(tile)
         finally:
             relay.finish()
+        if run.outlet is not None:
+            await run.outlet.emptied()
+            run.forget(self.node)
         return tile
 
 

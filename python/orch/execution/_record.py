@@ -21,7 +21,12 @@ class Relayed(Protocol):
 
 
 class Reader(Protocol):
+    is_done: bool
+
     def next(self, seq: int) -> Event: ...
+
+
+_FORGOTTEN: Any = (Event, "", ())
 
 
 class Record:
@@ -38,6 +43,7 @@ class Record:
         self.notes: list[tuple[type[Event] | Relayed, str, tuple[Any, ...]]] = []  # events beside those of states
         self.relays: set[Relayed] = set()  # runs inside steps that go on
         self.tiles: dict[int, list[Any]] = {}  # by node of a map, the runs of its items
+        self.outlet: Any = None  # takes the items of a map, which are not kept then
         self.reasons: dict[int, tuple[str, str | None]] = {}  # why, and because of whom, a step was stopped
         self.restored: set[int] = set()  # steps whose values are those of an earlier run
         self.released: set[int] = set()
@@ -59,6 +65,12 @@ class Record:
                 self.notes.extend([(inner, "", ())] * count)
                 for _ in range(count):
                     self.schedule.note(0)
+
+    def forget(self, node: int) -> None:
+        """Let go of what the items of a map have left behind, once everybody has it."""
+        with self.lock:
+            self.tiles[node] = []
+            self.notes[:] = [_FORGOTTEN] * len(self.notes)
 
     def circuit(self, path: str, breaker: str | None, change: Change | None) -> None:
         """Say that a breaker has changed its state."""

@@ -32,6 +32,7 @@ class Relay:
         self.path, self.name = outer.plan.path(node), outer.plan.name(node)
         self._position = 0  # entries of the tile's journal that are told
         self._left = set(range(self.plan.size))  # items that have not ended
+        self.is_over, self.told = False, 0  # whether there will be no more events, and how many were told
         self._marks: dict[int, list[int]] = {}  # by length of the tile's journal, items that have ended by then
         outer.relays.add(self)
         if outer.watched:
@@ -58,7 +59,7 @@ class Relay:
         self._left.difference_update(ended)
         if ended:
             self._marks.setdefault(self._position, []).extend(ended)
-        self._outer.relay(self, len(entries) + len(ended))
+        self._tell(len(entries) + len(ended))
 
     def finish(self) -> None:
         """The tile is over: tell the rest."""
@@ -66,8 +67,13 @@ class Relay:
         if self._position or self.tile.schedule.is_active() or self._outer.watched:
             self.pump()
         else:
-            self._outer.relay(self, len(self.tile.schedule) + self.plan.size)
+            self._tell(len(self.tile.schedule) + self.plan.size)
+        self.is_over = True
         self._outer.publish()
+
+    def _tell(self, count: int) -> None:
+        self.told += count
+        self._outer.relay(self, count)
 
     def _has_ended(self, copy: int) -> bool:
         return copy in self._left and item_state(self.tile, copy).is_final
@@ -96,11 +102,14 @@ class Reader:
         self._marks = relay.marks()
         self._decoder = Decoder(relay.tile)
         self._entries: Iterator[tuple[int, int, int, int, int]] = iter(())
-        self._read = 0
+        self._read = self._events = 0
+        self.is_done = False
         self._ended: Iterator[int] = iter(self._marks.get(0, ()))
 
     def next(self, seq: int) -> Event:
         """Return the next event."""
+        self._events += 1
+        self.is_done = self._relay.is_over and self._events == self._relay.told
         for copy in self._ended:
             return self._map_event(seq, copy)
         entry = next(self._entries, None)

@@ -99,7 +99,10 @@ class Decoder:
         reader = self._readers.get(inner)
         if reader is None:
             reader = self._readers[inner] = inner.reader()
-        return reader.next(self.seq)
+        event = reader.next(self.seq)
+        if reader.is_done:
+            del self._readers[inner]
+        return event
 
     def _failure(self, node: int, code: int, attempt: int) -> tuple[BaseException | None, float | None]:
         """Return error and delay of what has just changed its state."""

@@ -12,15 +12,16 @@ from anyio.lowlevel import current_token
 
 from orch.abc import Cache, Clock
 from orch.context import Context
-from orch.definition import Workflow
+from orch.definition import MapMode, OnError, Workflow
 from orch.errors import UnsupportedError, expect
 from orch.event import State, WhenFull, event_bus
 from orch.execution import Caching, Keeper, Options, Run, RunSource, bind, check_same, execute, restore
 from orch.plan import Plan, compile, handlers_for, values_for  # noqa: A004 (the verb users know from re)
 from orch.plan import select as part_of
 from orch.policies import Seconds, seconds
-from orch.result import RunResult, past_of
+from orch.result import MapResult, RunResult, past_of
 from orch.runners._iter import GraphRun
+from orch.runners._map import MapRun, map_of, map_result
 
 __all__ = ("AsyncRunner", "Given", "Runnable", "run")
 
@@ -272,6 +273,95 @@ class AsyncRunner:
         given = inputs_or_context, inputs, context, inputs_as_keywords
         run = self._begin(workflow, given, select, run_id, _callables(subscribers), handlers=handlers)
         return GraphRun(run, _known, raises=raise_on_failure, drops=_drops(when_full))
+
+    async def map(
+        self,
+        workflow: Runnable,
+        inputs_or_context: Given = None,
+        /,
+        map_over: str | Iterable[str] = (),
+        map_mode: MapMode = "zip",
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        context: Context[Any] | None = None,
+        on_error: OnError = "raise",
+        limit: int | None = None,
+        run_id: str | None = None,
+        subscribers: Subscribers = (),
+        raise_on_failure: bool = True,
+        **inputs_as_keywords: Any,
+    ) -> MapResult:
+        """Run a workflow once for each of many items, as one run; the result is a sequence of results.
+
+        Args:
+            workflow: As for `run`.
+            inputs_or_context: As for `run`. The inputs in `map_over` take anything that can be iterated.
+            map_over: The inputs of which each item gets one: one name or several. Other inputs are for all items.
+            map_mode: `"zip"` takes one item of each at a time, and they must be equally many; `"product"` takes all
+                combinations, the last one changing fastest.
+            inputs: As for `run`.
+            context: As for `run`: all items share it.
+            on_error: `"raise"`: the first item that fails ends the others. `"collect"`: all are tried, and the value of
+                one that failed is None.
+            limit: How many steps of items at most are active at a time, besides the limit of the runner.
+            run_id: Names the run; the items are `run_id[0]` and so on.
+            subscribers: As for `run`.
+            raise_on_failure: As for `run`.
+            **inputs_as_keywords: More inputs.
+
+        Raises:
+            WorkflowError: An item failed: `.index` is its number, `.result` what is known about all.
+            DefinitionError, TypeError, ValueError: The workflow, its inputs or the options are wrong.
+
+        Example:
+            >>> import anyio, orch
+            >>> def area(width, height): return width * height
+            >>> anyio.run(orch.AsyncRunner().map, area, {"width": [1, 2, 3], "height": 2}, "width").values
+            [2, 4, 6]
+        """
+        given = inputs_or_context, inputs, context, inputs_as_keywords
+        step = map_of(workflow, map_over, map_mode, limit, on_error)
+        run = self._begin(step, given, None, run_id, _callables(subscribers))
+        await execute(run)
+        result = map_result(run)
+        if raise_on_failure:
+            result.raise_for_failure()
+        return result
+
+    def map_iter(
+        self,
+        workflow: Runnable,
+        inputs_or_context: Given = None,
+        /,
+        map_over: str | Iterable[str] = (),
+        map_mode: MapMode = "zip",
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        context: Context[Any] | None = None,
+        on_error: OnError = "raise",
+        limit: int | None = None,
+        run_id: str | None = None,
+        subscribers: Subscribers = (),
+        raise_on_failure: bool = True,
+        **inputs_as_keywords: Any,
+    ) -> MapRun:
+        """Run a workflow for each of many items and take the results as they end: an async context manager.
+
+        Arguments are those of `map`. Nothing is kept, so there may be any number of items, without an end if you like;
+        they are drawn as they are needed. A failed map raises when the block is left without another error.
+
+        Example:
+            >>> import anyio, orch
+            >>> async def main():
+            ...     async with orch.AsyncRunner().map_iter(abs, {"x": range(-3, 0)}, "x") as items:
+            ...         return sorted([(index, result.value) async for index, result in items])
+            >>> anyio.run(main)
+            [(0, 3), (1, 2), (2, 1)]
+        """
+        given = inputs_or_context, inputs, context, inputs_as_keywords
+        step = map_of(workflow, map_over, map_mode, limit, on_error)
+        run = self._begin(step, given, None, run_id, _callables(subscribers))
+        return MapRun(run, _known, raises=raise_on_failure)
 
     def _begin(
         self,

@@ -1,6 +1,6 @@
 """`Runner`: the same for synchronous callers. It wraps `AsyncRunner` and opens an event loop for each call."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 import anyio
 from anyio.lowlevel import current_token
 
+from orch.definition import Map, MapMode, Signature
 from orch.definition._signature import signature_of
 from orch.errors import UnsupportedError
 from orch.plan import Plan, compile  # noqa: A004 (the verb users know from re)
-from orch.result import RunResult
+from orch.result import MapResult, RunResult
 from orch.runners._async import AsyncRunner, Given, Runnable
 from orch.runners._blocking import BlockingRun
 
@@ -60,8 +61,27 @@ class Runner:
         plan = self._checked("run", workflow, options)
         return self._open(self._within, partial(self._runner.run, plan, inputs_or_context, **options))
 
+    def map(
+        self,
+        workflow: Runnable,
+        inputs_or_context: Given = None,
+        /,
+        map_over: str | Iterable[str] = (),
+        map_mode: MapMode = "zip",
+        **options: Any,
+    ) -> MapResult:
+        """Run a workflow once for each of many items; options and result are as for `AsyncRunner.map`.
+
+        >>> import orch
+        >>> orch.Runner().map(abs, {"x": [-1, 2, -3]}, "x").values
+        [1, 2, 3]
+        """
+        plan = self._checked("map", workflow, options)
+        call = partial(self._runner.map, plan, inputs_or_context, map_over, map_mode, **options)
+        return self._open(self._within, call)
+
     def resume(self, run: RunResult | str, workflow: Runnable, /, **options: Any) -> RunResult:
-        """Go on with a run that has ended; options and result are those of `AsyncRunner.resume`, errors also of `run`."""
+        """Go on with a run that has ended; options and result are as for `AsyncRunner.resume`, errors also as for `run`."""
         plan = self._checked("resume", workflow, options)
         return self._open(self._within, partial(self._runner.resume, run, plan, **options))
 
@@ -88,7 +108,7 @@ class Runner:
             cure = cure if verb == "run" else f"use orch.AsyncRunner(…).{verb}(…)"
             raise UnsupportedError(f"Runner.{verb} called inside a running event loop, which it would block; {cure}")
         plan, handlers = compile(workflow), options.get("handlers") or {}
-        steps = [(plan.path(node), plan.draft.task(node).signature) for node in plan.nodes] if self._strict else []
+        steps = list(_steps(plan)) if self._strict else []
         if self._strict and isinstance(handlers, Mapping):
             steps += [(f"handler of {name}", signature_of(each)) for name, each in handlers.items() if callable(each)]
         if found := [name for name, signature in steps if signature.is_async]:
@@ -99,3 +119,13 @@ class Runner:
     async def _within(self, call: Callable[[], Awaitable[T]]) -> T:
         async with self._runner:
             return await call()
+
+
+def _steps(plan: Plan) -> Iterator[tuple[str, Signature]]:
+    """Yield path and signature of what is called; of a map, of what is called for its items."""
+    for node in plan.nodes:
+        task = plan.draft.task(node)
+        if isinstance(task, Map):
+            yield from ((f"{plan.path(node)}[…]/{path}", signature) for path, signature in _steps(compile(task.body)))
+        else:
+            yield plan.path(node), task.signature
