@@ -38,6 +38,7 @@ class Relay:
         if outer.watched:
             tile.watched = True
             tile.publish = self.publish
+            tile.hint, tile.held_up = self.publish, outer.held_up
             tile.room, tile.crowded = outer.room, outer.crowded
 
     def publish(self) -> None:
