@@ -4,7 +4,8 @@ Define with `task`, `Sequence`, `Parallel`, `Graph` and `TaskRegistry`; run with
 with `RunResult` and events. Everything below is one public name each, documented where it is.
 """
 
-from orch import errors, event, plan, runners, subscribers, views
+from orch import caches, errors, event, plan, runners, subscribers, views
+from orch.caches import DiskCache, MemoryCache
 from orch.context import Context
 from orch.definition import (
     Graph,
@@ -21,6 +22,7 @@ from orch.definition import (
     use,
 )
 from orch.errors import (
+    CacheError,
     CircuitOpenError,
     CodecError,
     CompensationError,
@@ -38,6 +40,7 @@ from orch.runners import AsyncRunner, Runner, run
 __all__ = (
     "UNKNOWN",
     "AsyncRunner",
+    "CacheError",
     "CircuitBreaker",
     "CircuitOpenError",
     "CodecError",
@@ -45,12 +48,14 @@ __all__ = (
     "Context",
     "CycleError",
     "DefinitionError",
+    "DiskCache",
     "Event",
     "EventBus",
     "FailureStrategy",
     "Graph",
     "Interrupt",
     "Map",
+    "MemoryCache",
     "OrchError",
     "Parallel",
     "RateLimit",
@@ -67,6 +72,7 @@ __all__ = (
     "TaskTimeoutError",
     "Workflow",
     "WorkflowError",
+    "caches",
     "errors",
     "event",
     "event_bus",

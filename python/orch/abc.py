@@ -4,7 +4,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from orch.event import Event
 
-__all__ = ("Cache", "Clock", "Subscriber")
+__all__ = ("Cache", "Clock", "Codec", "Subscriber")
 
 
 @runtime_checkable
@@ -32,6 +32,23 @@ class Cache(Protocol):
 
     def set(self, key: str, value: Any, /) -> object:
         """Keep a value, which the caller may change afterwards."""
+        ...
+
+
+class Codec(Protocol):
+    """Makes bytes of values, and the same values of the bytes again."""
+
+    @property
+    def name(self) -> str:
+        """Tell codecs apart: what one of another name has written is not read."""
+        ...
+
+    def encode(self, value: Any, /) -> bytes:
+        """Write a value; what is raised says that it cannot be written."""
+        ...
+
+    def decode(self, data: bytes, /) -> Any:
+        """Read a value."""
         ...
 
 

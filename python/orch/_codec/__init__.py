@@ -9,5 +9,6 @@ A name in the data finds nothing by itself: it chooses among the classes that th
 """
 
 from orch._codec._document import read, write
+from orch._codec._value import read_value, write_value
 
-__all__ = ("read", "write")
+__all__ = ("read", "read_value", "write", "write_value")

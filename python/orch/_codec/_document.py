@@ -33,13 +33,14 @@ def write(parts: dict[str, Any]) -> str:
     for part, value in document.items():
         kind = type(value)
         hints = alternatives(kind) if is_writable_class(kind) else (UNKNOWN,)
-        document[part] = _written(part, value, hints if part == "data" else (Any,))
+        document[part] = written(part, value, hints if part == "data" else (Any,))
     text = json.dumps(document, allow_nan=False)
     check_size(text)
     return text
 
 
-def _written(part: str, value: object, hints: Hints) -> Any:
+def written(part: str, value: object, hints: Hints) -> Any:
+    """Return the JSON of a value that comes back as it is when it is read with these hints; CodecError otherwise."""
     writer, again = Writer(part), Writer(part)
     try:
         node = writer.write(value)

@@ -7,5 +7,6 @@ mappings, are sorted by what is written of them. Of instances of classes it is t
 
 from orch._keys._code import Callable, parts_of
 from orch._keys._encode import DEPTH, Unhashable, combined, digest
+from orch._keys._hash import blake2b
 
-__all__ = ("DEPTH", "Callable", "Unhashable", "combined", "digest", "parts_of")
+__all__ = ("DEPTH", "Callable", "Unhashable", "blake2b", "combined", "digest", "parts_of")

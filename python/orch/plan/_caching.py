@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from orch.definition import Task, Use
+from orch.definition import Task
 from orch.plan._identity import Identity
 from orch.plan._lower import lane_of, lanes_by
 from orch.plan._plan import Plan
@@ -34,7 +34,7 @@ def _made(plan: Plan) -> Plan:
     cached = [node for node in plan.nodes if _is_cached(plan.draft.task(node), rules.get(node))]
     for node in cached:
         task, shape = plan.draft.task(node), plan.wiring.shapes[node]
-        identity = known.setdefault((id(task), repr(shape)), Identity(task, shape, _left_out(task)))
+        identity = known.setdefault((id(task), repr(shape)), Identity(task, shape))
         own = rules.get(node) or Rules(None, None, None, None, (), None, task.form, is_plain(task))
         rules[node] = attrs.evolve(own, identity=identity)
     lanes = [lane_of(task) for task in plan.draft.tasks]
@@ -50,11 +50,3 @@ def _is_cached(task: Task[..., Any], rules: Rules | None) -> bool:
         return bool(task.cache) and task.form not in _NEVER
     more = rules is not None and (rules.undo is not None or rules.resources)
     return not (more or any(each.context for each in task.signature.parameters))
-
-
-def _left_out(task: Task[..., Any]) -> frozenset[str]:
-    """Return the parameters that are no inputs: the Context and resources are of the run."""
-    parameters = task.signature.parameters
-    bound = {name for name, value in task.bound.items() if isinstance(value, Use)}
-    taken = {each.name for each in parameters if isinstance(each.default, Use) and each.name not in task.bound}
-    return frozenset(bound | taken | {each.name for each in parameters if each.context})

@@ -12,7 +12,7 @@ from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from orch._keys import Unhashable, combined, digest, parts_of
-from orch.definition import Task
+from orch.definition import Task, Use
 from orch.definition._signature import home_of
 from orch.plan._call import Shape
 
@@ -26,28 +26,24 @@ Digests = list[tuple[str, bytes]]
 class Key(str):
     """The key of a call: 64 hexadecimal digits, and what a cache may want to know of the call besides."""
 
-    __slots__ = ("_digests", "_identity", "_sink")
+    __slots__ = ("_identity", "_sink", "about")
 
-    _digests: Digests
+    about: Digests
+    """What the key is made of: for everything that counts what it is, and its digest."""
     _identity: Identity
     _sink: Callable[[str], object] | None
 
     @classmethod
-    def of(cls, identity: Identity, digests: Digests) -> Key:
+    def of(cls, identity: Identity, about: Digests) -> Key:
         """Make the key of a call of a task from the digests of all that counts."""
-        key = cls(combined([each for name, value in digests for each in (_label(name), value)]))
-        key._digests, key._identity, key._sink = digests, identity, None
+        key = cls(combined([each for name, value in about for each in (_label(name), value)]))
+        key.about, key._identity, key._sink = about, identity, None
         return key
 
     @property
     def task(self) -> str:
         """Which function it is a call of, as `module:qualified.name`."""
         return self._identity.name
-
-    @property
-    def parts(self) -> Mapping[str, str]:
-        """What the key is made of: for everything that counts what it is, and its digest."""
-        return {name: value.hex() for name, value in self._digests}
 
     @property
     def returns(self) -> Any:
@@ -58,6 +54,11 @@ class Key(str):
         """Give what a cache has to `say` to the run that asks it."""
         self._sink = sink
 
+    @property
+    def has_listener(self) -> bool:
+        """Whether a run asks."""
+        return self._sink is not None
+
     def say(self, message: str) -> None:
         """Tell the run, and the log, that something is wrong with what the cache has under this key."""
         if self._sink is not None:
@@ -65,7 +66,7 @@ class Key(str):
 
 
 class _Parts(NamedTuple):
-    """The parts of an identity: those that do not change, and which to look at anew."""
+    """The parts of an identity: those that do not change, and what to look at anew."""
 
     fixed: Digests
     live: dict[str, Any]
@@ -74,11 +75,9 @@ class _Parts(NamedTuple):
 class Identity:
     """Which task it is; cheap to make, as everything is worked out when the first key is asked for."""
 
-    def __init__(self, task: Task[..., Any], shape: Shape | None, left_out: frozenset[str]) -> None:
+    def __init__(self, task: Task[..., Any], shape: Shape | None = None) -> None:
         self.task = task
         self._shape = shape
-        self._left_out = left_out
-        """Parameters that are no inputs: they take the Context, or resources."""
 
     @cached_property
     def name(self) -> str:
@@ -87,23 +86,34 @@ class Identity:
 
     def key(self, values: Sequence[Any]) -> Key:
         """Return the key of a call with these values, in the order of its slots; `Unhashable` if there is none."""
-        if self._shape is None:
-            named = zip(self._names, values, strict=False)
-        else:
-            more = {"*": self.task.extra} if self.task.extra else {}
-            named = sorted((self._shape.named(self.task, values) | more).items())
-        return self.key_of(named)
+        if self._shape is not None:
+            return self.key_of(self._shape.named(self.task, values))
+        return self._key([(label, _digest(name, values[at])) for name, label, at in self._places])
 
-    def key_of(self, named: Any) -> Key:
-        """Return the key of a call with these arguments by name, in their order."""
-        parts = self._parts
-        digests = parts.fixed + [(name, _digest(name, value)) for name, value in parts.live.items()]
-        digests += [(name, _digest(name, value)) for name, value in named if name not in self._left_out]
-        return Key.of(self, digests)
+    def key_of(self, named: Mapping[str, Any]) -> Key:
+        """Return the key of a call with these arguments by name; `Unhashable` if there is none."""
+        more = {"*": self.task.extra} if self.task.extra else {}
+        given = sorted((name, value) for name, value in {**named, **more}.items() if name not in self.left_out)
+        return self._key([(f"input {name!r}", _digest(name, value)) for name, value in given])
+
+    def _key(self, inputs: Digests) -> Key:
+        fixed, live = self._parts
+        return Key.of(self, [*fixed, *((name, _digest(name, value)) for name, value in live.items()), *inputs])
 
     @cached_property
-    def _names(self) -> list[str]:
-        return [each.name for each in self.task.signature.parameters if each.positional]
+    def left_out(self) -> frozenset[str]:
+        """The parameters that are no inputs: a Context, and resources, are of the run."""
+        task, parameters = self.task, self.task.signature.parameters
+        bound = {name for name, value in task.bound.items() if isinstance(value, Use)}
+        taken = {each.name for each in parameters if isinstance(each.default, Use) and each.name not in task.bound}
+        return frozenset(bound | taken | {each.name for each in parameters if each.context})
+
+    @cached_property
+    def _places(self) -> list[tuple[str, str, int]]:
+        """The inputs, sorted by name: each with what it is called in a key, and its place in the order of slots."""
+        names = [each.name for each in self.task.signature.parameters if each.positional]
+        places = [(name, f"input {name!r}", at) for at, name in enumerate(names) if name not in self.left_out]
+        return sorted(places)
 
     @cached_property
     def _parts(self) -> _Parts:
@@ -113,10 +123,10 @@ class Identity:
         fixed = [("function", digest(parts.name)), (stands_for[0], _digest(*stands_for))]
         live = dict[str, Any]()
         for what, value in parts.values.items():
-            if what.startswith("default of ") and what[12:-1] not in self._left_out:
-                fixed.append((what, _digest(what, value)))
-            elif not what.startswith("default of "):
+            if not what.startswith("default of "):
                 live[what] = value
+            elif not isinstance(value, Use):
+                fixed.append((what, _digest(what, value)))
         if task.unpacks:  # the same function, for a task that does not, gives another value
             fixed.append(("outputs", digest(len(task.outputs))))
         return _Parts(fixed, live)
