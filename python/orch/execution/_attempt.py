@@ -53,8 +53,8 @@ async def _attempt(run: Run, step: int, rules: Rules, lane: Lane, key: Key | Non
     else:
         trail.attempt += 1
         rebind(run, step, trail.attempt)
-    if rules.guards:
-        enter(run, rules.guards)
+    if rules.guard is not None:
+        enter(run, rules.guard)
     for slot, resource in rules.resources:
         run.values[slot] = await run.use(resource, again=trail.attempt > 1)
     if rules.undo is not None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from functools import partial
 
 from orch.definition import Group
 from orch.errors import CircuitOpenError
 from orch.event import State
 from orch.execution._run import Run
+from orch.plan import Guard
 from orch.policies import Change, CircuitBreaker, Permit
 
 __all__ = ("enter", "leave")
@@ -17,17 +17,22 @@ __all__ = ("enter", "leave")
 _logger = logging.getLogger("orch")
 
 
-def enter(run: Run, scopes: Iterable[int]) -> None:
+def enter(run: Run, guard: Guard) -> None:
     """Begin the groups around a step that starts, as far as none of their steps has; CircuitOpenError if one may not.
 
     The time of a group begins here, and here its breaker is asked: the whole group is one call.
     """
-    for scope in scopes:
-        if scope not in run.guards:
-            run.guards[scope] = _begin(run, scope)
-        begun = run.guards[scope]
-        if isinstance(begun, CircuitOpenError):
-            raise begun
+    begun, waiting = None, list[int]()
+    for scope in guard:  # around one that has begun all have
+        if scope in run.guards:
+            begun = run.guards[scope]
+            break
+        waiting.append(scope)
+    while waiting and not isinstance(begun, CircuitOpenError):
+        scope = waiting.pop()
+        begun = run.guards[scope] = _begin(run, scope)
+    if isinstance(begun, CircuitOpenError):
+        raise begun
 
 
 def _begin(run: Run, scope: int) -> Permit | CircuitOpenError | None:

@@ -34,7 +34,7 @@ from orch.execution._record import Record
 from orch.execution._retry import Trail, next_try
 from orch.execution._shelf import Shelf
 from orch.execution._wires import Wires
-from orch.plan import NONE, Plan, Rules, caching
+from orch.plan import NONE, Guard, Plan, Rules, caching
 from orch.policies import FailureStrategy, Permit, underlying
 
 __all__ = ("BREATHE", "IDLE", "LOOP", "REACT", "THREAD", "Lane", "Run")
@@ -128,7 +128,8 @@ class Run(Wires, Record, Questions):
     @property
     def has_threads(self) -> bool:
         """Whether anything in it may have to be done in a worker thread."""
-        return self.plan.threaded or (self.shelf is not None and self.shelf.of.blocks and bool(self.plan.cached))
+        keeps = self.shelf is not None and self.shelf.of.blocks and bool(self.plan.cached)
+        return self.plan.threaded or keeps or bool(self.handlers)
 
     @property
     def state(self) -> State:
@@ -183,7 +184,7 @@ class Run(Wires, Record, Questions):
         if trail is not None:
             rules = self.plan.rules[node]
             again = self._next_try(rules, trail, error)
-            final = final or any(isinstance(self.guards.get(scope), CircuitOpenError) for scope in rules.guards)
+            final = final or self._is_refused(rules.guard)
             if isinstance(again, Exception):
                 error = again
             elif not final:
@@ -199,6 +200,11 @@ class Run(Wires, Record, Questions):
                 self.schedule.fail(node)
             except ValueError:  # abandoned in this very moment
                 del self.errors[node]
+
+    def _is_refused(self, guard: Guard | None) -> bool:
+        """Say whether a breaker has refused a group around a step: nothing in it is tried again."""
+        begun = next((self.guards[scope] for scope in guard or () if scope in self.guards), None)
+        return isinstance(begun, CircuitOpenError)
 
     def _next_try(self, rules: Rules, trail: Trail, error: Exception) -> float | Exception:
         try:
@@ -240,7 +246,8 @@ class Run(Wires, Record, Questions):
         """Let KeyboardInterrupt, SystemExit and their like end the whole run; they surface bare when it is settled."""
         self.record(node, error)
         self.give_up(error)
-        self.schedule.cancel(node)
+        if not self._is_settled(node):  # as one is that was PAUSED
+            self.schedule.cancel(node)
 
     def break_off(self) -> None:
         """The engine itself has failed, and some step may never end: nobody is to wait for it."""

@@ -8,7 +8,7 @@ from orch.plan._identity import Identity, Key, Unhashable
 from orch.plan._lower import compile  # noqa: A004 (the verb users know from re)
 from orch.plan._plan import COLLECT, IN_PLACE, RULES, Plan
 from orch.plan._questions import asked_for, handlers_for, named
-from orch.plan._rules import Rules
+from orch.plan._rules import Guard, Rules
 from orch.plan._tile import Tile, tile_of
 from orch.plan._undo import Undo
 
@@ -17,6 +17,7 @@ __all__ = (
     "IN_PLACE",
     "NONE",
     "RULES",
+    "Guard",
     "Identity",
     "Key",
     "Plan",

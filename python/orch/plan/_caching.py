@@ -35,7 +35,7 @@ def _made(plan: Plan) -> Plan:
     for node in cached:
         task, shape = plan.draft.task(node), plan.wiring.shapes[node]
         identity = known.setdefault((id(task), repr(shape)), Identity(task, shape))
-        own = rules.get(node) or Rules(None, None, None, None, (), None, task.form, is_plain(task))
+        own = rules.get(node) or Rules(None, None, None, None, None, None, task.form, is_plain(task))
         rules[node] = attrs.evolve(own, identity=identity)
     lanes = [lane_of(task) for task in plan.draft.tasks]
     kinds, layout = lanes_by(rules, lanes, plan.draft, plan.wiring, plan.dag)

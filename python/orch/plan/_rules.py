@@ -1,19 +1,33 @@
 """Which steps have policies to go by, and which groups: made with the plan, looked up by number in a run."""
 
-from functools import cache
+from collections.abc import Iterator
 from typing import Any
 
 import attrs
 
 from orch.definition import Group, Resource, Task
 from orch.errors import DefinitionError
-from orch.plan._draft import NONE, Draft
+from orch.plan._draft import Draft
 from orch.plan._identity import Identity
 from orch.plan._undo import Undo, undo_of
 from orch.plan._wire import Wiring
 from orch.policies import CircuitBreaker, FailureStrategy, Limiter, Retry
 
-__all__ = ("Rules", "guarded", "is_plain", "rules_of")
+__all__ = ("Guard", "Rules", "guarded", "is_plain", "rules_of")
+
+
+@attrs.frozen(eq=False)
+class Guard:
+    """A group with a timeout or a breaker, and that around it: those around a step, from the innermost outwards."""
+
+    scope: int
+    outer: "Guard | None" = attrs.field(repr=False)
+
+    def __iter__(self) -> Iterator[int]:
+        guard: Guard | None = self
+        while guard is not None:
+            yield guard.scope
+            guard = guard.outer
 
 
 @attrs.frozen(eq=False)
@@ -24,8 +38,8 @@ class Rules:
     timeout: float | None
     limiter: Limiter | None
     breaker: CircuitBreaker | None
-    guards: tuple[int, ...]
-    """The scopes around it that have a timeout or a breaker, the outermost first."""
+    guard: Guard | None
+    """The innermost group around it that has a timeout or a breaker."""
     undo: Undo | None
     """How it is compensated."""
     form: str | None
@@ -40,20 +54,11 @@ class Rules:
 
 def rules_of(draft: Draft, wiring: Wiring) -> dict[int, Rules]:
     """Return the rules of the steps that have some, by node; what is wrong with compensations joins the problems."""
-    nearest = _nearest(draft)
-
-    @cache
-    def guards(scope: int) -> tuple[int, ...]:
-        found = []
-        while scope != NONE:
-            found.append(scope)
-            scope = nearest[draft.scopes[scope].parent] if scope else NONE
-        return tuple(found[::-1])
-
+    guards = _guards(draft)
     nodes = _own(draft) | wiring.uses.keys()
-    if nearest:  # else no group has anything to say, as it mostly is
-        nodes |= {node for node, task in enumerate(draft.tasks) if task and nearest[draft.scope_of[node]] != NONE}
-    around = {node: guards(nearest[draft.scope_of[node]]) if nearest else () for node in nodes}
+    if guards:  # else no group has anything to say, as it mostly is
+        nodes |= {node for node, task in enumerate(draft.tasks) if task and guards[draft.scope_of[node]]}
+    around = {node: guards[draft.scope_of[node]] if guards else None for node in nodes}
     return {node: _rules(draft, wiring, node, around[node]) for node in sorted(nodes)}
 
 
@@ -67,16 +72,17 @@ def _waits(group: Group) -> bool:
     return group.breaker is not None or how is FailureStrategy.COMPENSATE or not isinstance(how, FailureStrategy)
 
 
-def _nearest(draft: Draft) -> list[int]:
-    """Return by scope the innermost one, itself or around it, that has a timeout or a breaker; nothing if none has."""
-    guards = {scope for scope, row in enumerate(draft.scopes) if isinstance(row.group, Group) and _guards(row.group)}
-    nearest = list[int]()
-    for scope, row in enumerate(draft.scopes if guards else ()):
-        nearest.append(scope if scope in guards else nearest[row.parent] if scope else NONE)
-    return nearest
+def _guards(draft: Draft) -> list[Guard | None]:
+    """Return by scope the innermost guard, itself or around it; nothing at all if there are none."""
+    guarding = {at for at, row in enumerate(draft.scopes) if isinstance(row.group, Group) and _is_guard(row.group)}
+    guards = list[Guard | None]()
+    for scope, row in enumerate(draft.scopes if guarding else ()):
+        outer = guards[row.parent] if scope else None
+        guards.append(Guard(scope, outer) if scope in guarding else outer)
+    return guards
 
 
-def _guards(group: Group) -> bool:
+def _is_guard(group: Group) -> bool:
     return group.timeout is not None or group.breaker is not None
 
 
@@ -97,9 +103,9 @@ def _own(draft: Draft) -> set[int]:
     }
 
 
-def _rules(draft: Draft, wiring: Wiring, node: int, guards: tuple[int, ...]) -> Rules:
+def _rules(draft: Draft, wiring: Wiring, node: int, guard: Guard | None) -> Rules:
     task, undo, uses = draft.task(node), _undo(draft, wiring, node), tuple(wiring.uses.get(node, ()))
-    return Rules(task.retry, task.timeout, task.limiter, task.breaker, guards, undo, task.form, is_plain(task), uses)
+    return Rules(task.retry, task.timeout, task.limiter, task.breaker, guard, undo, task.form, is_plain(task), uses)
 
 
 def is_plain(task: Task[..., Any]) -> bool:
