@@ -19,7 +19,6 @@ from anyio import CancelScope, create_task_group, current_time, get_cancelled_ex
 from anyio import Event as Signal
 
 from orch.definition import Resource
-from orch.errors import TaskTimeoutError
 from orch.event import LogEvent
 from orch.execution._failure import annotate, foreign, is_foreign, unwrapped, without_cancellation
 from orch.execution._managed import managed
@@ -125,13 +124,15 @@ class Pool:
     async def _own(self, held: Held) -> None:
         """See one resource from its beginning to its end; the task for it alone."""
         error: BaseException | None = None
+        name = held.resource.name
         try:
             with held.opening, held.life:
                 await self._live(held)
             if held.life.cancelled_caught:
-                error = TaskTimeoutError(f"closing resource {held.resource.name}", self._grace)
+                cure = "give the runner a longer grace=, or it less to do"
+                error = TimeoutError(f"resource {name!r} was not closed within {self._grace:g} s: {cure}")
             elif held.opening.cancelled_caught and held.waiting:
-                error = RuntimeError(f"resource {held.resource.name!r} was not opened: what it was to last for is over")
+                error = RuntimeError(f"resource {name!r} was not opened: what it was to last for is over")
         except BaseException as raised:  # noqa: BLE001 (whatever it is, it is for those who use the resource)
             error = raised
         del self._begun[held]
