@@ -28,23 +28,22 @@ class UndoError(Exception):
 
 
 def raise_error(kind: str, text: str) -> None:
-    """Fail in the way of the step."""
-    boom, odd = BoomError(text), OddError(text)
+    """Fail in the way of the step. No error has a name here, or it would lead to itself through its traceback."""
     match kind:
         case "boom":
-            raise boom
+            raise BoomError(text)
         case "odd":
-            raise odd
+            raise OddError(text)
         case "timeout":
             raise TimeoutError(text)
         case "group":
-            raise ExceptionGroup(text, [boom, ExceptionGroup(text, [BoomError(text)])])
+            raise ExceptionGroup(text, [BoomError(text), ExceptionGroup(text, [BoomError(text)])])
         case "mixed":
-            raise ExceptionGroup(text, [boom, odd])
+            raise ExceptionGroup(text, [BoomError(text), OddError(text)])
         case "exit":
             raise SystemExit(text)
         case "after":
-            raise orch.RetryAfter(0.75) from boom
+            raise orch.RetryAfter(0.75) from BoomError(text)
         case _:
             raise StopIteration(text)
 

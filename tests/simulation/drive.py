@@ -81,7 +81,9 @@ async def observe(case: Case, arm: Callable[..., object] = id) -> Seen:
 
 def _prepared(case: Case, shared: Shared, now: Callable[[], float]) -> Seen:
     built = build(case, shared, now)
-    return Seen(case, plan_of(built.workflow), built, limit=bound(case) * (1 + case.twin))
+    plan = plan_of(built.workflow)
+    object.__setattr__(built.workflow, "_plan", None)  # no cycle is to be left
+    return Seen(case, plan, built, limit=bound(case) * (1 + case.twin))
 
 
 def _finished(seen: Seen) -> Seen:

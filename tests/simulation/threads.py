@@ -23,6 +23,7 @@ import trio
 
 import orch.execution._threads as engine
 from orch.testing import _loop, _trio
+from orch.testing._deadlock import Patience
 from tests.simulation.quiet import Trio, quiet
 
 __all__ = ("drive", "living", "rest", "sleep")
@@ -70,6 +71,7 @@ class _Carrier:
                         Context().run(worker.main, worker)
                 finally:
                     self.worker = None
+                    del worker.main  # no cycle is to be left
                     baton.end(worker)
                 self.go.acquire()
         finally:
@@ -221,13 +223,27 @@ def _patched(baton: _Baton) -> Iterator[None]:
         yield
     finally:
         baton.dismiss()
+        baton.now = float  # no cycle is to be left
         names.update(before)
         _baton = None
 
 
+class _Patience(Patience):
+    """Threads have had their turn: nobody waits for them."""
+
+    def __init__(self) -> None:
+        super().__init__(bool)
+
+    def for_threads(self, timer: float) -> bool:
+        return False
+
+
+_PATIENCE = _Patience()
+
+
 class _Loop(_loop.VirtualLoop):
     def __init__(self, seed: int, baton: _Baton) -> None:
-        super().__init__(seed)
+        super().__init__(seed, _PATIENCE)
         self._baton = baton
         baton.now = self.time
 
@@ -249,7 +265,6 @@ class _Loop(_loop.VirtualLoop):
         return True
 
     def _pass_time(self) -> None:
-        self._patience.for_threads = lambda timer: False  # type: ignore[method-assign] # they have had their turn
         if not self._ready:
             super()._pass_time()
 
@@ -270,7 +285,6 @@ class _Time(_trio.Time):
         if due != math.inf and due <= _trio.next_deadline():
             self._now = max(self._now, due)
         else:
-            self._patience.for_threads = lambda timer: False  # type: ignore[method-assign] # they have had their turn
             super()._pass_time()
 
 
@@ -296,7 +310,7 @@ class _Trio:
     """A trio that is kept, and its time."""
 
     def __init__(self) -> None:
-        self.time = _Time()
+        self.time = _Time(_PATIENCE)
         self.trio = Trio(self.time.clock())
 
     def run(self, function: Callable[[], Any], seed: int, baton: _Baton) -> Any:

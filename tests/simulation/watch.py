@@ -2,9 +2,9 @@
 
 import logging
 import signal
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
 from orch.runners import _async as runners
@@ -14,7 +14,7 @@ __all__ = ("HangError", "alarmed", "keep", "kept")
 PATIENCE = 5.0
 
 _logger = logging.getLogger("orch")
-_keeper = ContextVar[Any]("keeper")
+_keepers = deque[Any](maxlen=1)  # no context variable: a run keeps those, so it would keep itself
 
 
 class HangError(KeyboardInterrupt):
@@ -38,8 +38,8 @@ def alarmed() -> Iterator[None]:
 
 
 def keep(holder: Any) -> None:
-    """Have the next run of this task, and of those it starts, put into `holder.run`."""
-    _keeper.set(holder)
+    """Have the next run put into `holder.run`; to be made before anybody else has a turn."""
+    _keepers.append(holder)
 
 
 @contextmanager
@@ -49,7 +49,9 @@ def kept() -> Iterator[None]:
     make = names["Run"]
 
     def making(*given: Any) -> Any:
-        run = _keeper.get().run = make(*given)
+        run = make(*given)
+        if _keepers:
+            _keepers.pop().run = run
         return run
 
     names["Run"], _logger.disabled = making, True

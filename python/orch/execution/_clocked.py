@@ -34,18 +34,25 @@ class _Clocked:
         self._lock = threading.Lock()
         schedule.set_time(0)
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        verb = getattr(self.schedule, name)
-
-        def call(*args: int) -> Any:
-            with self._lock:  # of two threads the slower one may have read the clock first
-                if (now := self._read()) > self._last:
-                    self._last = now
-                    self.schedule.set_time(round((now - self._origin) * 1e9))
-                return verb(*args)
-
-        self.__dict__[name] = found = verb if name in _TIMELESS else call  # looked up once
+    def __getattr__(self, name: str) -> Any:
+        found = self.__dict__[name] = getattr(self.schedule, name)  # looked up once
         return found
 
     def __len__(self) -> int:
         return len(self.schedule)
+
+
+def _told(verb: Callable[..., Any]) -> Callable[..., Any]:
+    def call(self: _Clocked, *args: int) -> Any:
+        with self._lock:  # of two threads the slower one may have read the clock first
+            if (now := self._read()) > self._last:
+                self._last = now
+                self.schedule.set_time(round((now - self._origin) * 1e9))
+            return verb(self.schedule, *args)
+
+    return call
+
+
+for _name, _verb in vars(Schedule).items():
+    if callable(_verb) and not _name.startswith("_") and _name not in _TIMELESS:
+        setattr(_Clocked, _name, _told(_verb))

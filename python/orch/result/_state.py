@@ -121,6 +121,7 @@ class Tasks(Mapping[str, TaskRecord]):
     @cached_property
     def _records(self) -> list[TaskRecord]:
         known = fold(self._trace())
+        del self._trace  # it leads back to the result, which would outlive its last user
         return [known.get(path) or TaskRecord(path, name) for path, name in self._places]
 
     def __getitem__(self, key: str) -> TaskRecord:

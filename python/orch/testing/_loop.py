@@ -33,14 +33,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
     _ready: Any  # what BaseEventLoop keeps: callbacks that are due, and timers as a heap
     _scheduled: Any
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, patience: Patience | None = None) -> None:
         self._now = 0.0
         self._timers = 0
         super().__init__()
         self._selector = self  # its `select` is what BaseEventLoop waits with
         self._random = Random(seed) if seed else None  # noqa: S311 (to be foreseen)
         self._woken = threading.Event()
-        self._patience = Patience(self._wait)
+        self._patience = patience or Patience(self._wait)
 
     def time(self) -> float:
         """Return the virtual time, in seconds since the loop was made."""

@@ -28,11 +28,11 @@ T = TypeVar("T")
 class Time:
     """What a MockClock does is done here: trio takes no other class, and lets nobody inherit from it."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: Patience | None = None) -> None:
         self.scope = trio.CancelScope()
         self.deadlock: DeadlockError | None = None
         self._now = 0.0
-        self._patience = Patience(_wait, _idle_threads, _kept_threads())
+        self._patience = patience or Patience(_wait, _idle_threads, _kept_threads())
 
     def clock(self) -> MockClock:
         clock: Any = MockClock(autojump_threshold=0)
