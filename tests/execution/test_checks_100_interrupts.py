@@ -248,7 +248,7 @@ async def test_a_question_may_ask_for_the_context_and_for_inputs() -> None:
 
 
 async def test_a_plain_function_makes_its_question_in_a_thread() -> None:
-    result = await run(Interrupt("a", lambda: threading.get_ident()))
+    result = await run(Interrupt("a", lambda: threading.current_thread().ident))
     assert result.pauses[0].question != threading.get_ident()
 
 
@@ -435,7 +435,7 @@ async def test_check_100_respond_answers_a_pending_interrupt() -> None:
             seen.append(event)
             if isinstance(event, InterruptEvent):
                 assert [pause.name for pause in running.pauses] == ["approve"]
-                running.respond(True)
+                running.respond({"approve": True})
                 assert running.pauses == ()
     assert running.result["publish"] == ("a draft on tea", True)
     assert gist(seen)[-5:] == [
@@ -544,7 +544,7 @@ async def test_respond_before_and_after_the_run() -> None:
         with pytest.raises(LookupError, match="the run is over"):
             running.respond(1)
     assert result.state is State.PAUSED
-    with pytest.raises(LookupError, match="is over: runner.resume"):
+    with pytest.raises(LookupError, match=r"is over: runner\.resume"):
         await anyio.to_thread.run_sync(running.respond, 1)
 
 
@@ -625,10 +625,15 @@ async def test_leaving_the_block_leaves_a_run_of_questions_paused() -> None:
 
 
 async def test_an_error_in_the_block_leaves_it_paused_too() -> None:
-    with pytest.raises(TypeError):
-        async with AsyncRunner().iter(Interrupt("a", type=int)) as running:
+    running = AsyncRunner().iter(Interrupt("a", type=int))
+
+    async def answers() -> None:
+        async with running:
             await until(running, "a", "paused")
             running.respond("x")
+
+    with pytest.raises(TypeError):
+        await answers()
     assert running.result.state is State.PAUSED
 
 
