@@ -1,13 +1,16 @@
 """Errors: their facts, their words, and that they travel."""
 
 import copy
+import inspect
 import pickle
 import traceback
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import orch
 from orch import errors
 from orch.errors import (
     CircuitOpenError,
@@ -255,3 +258,45 @@ def test_inputs_may_have_been_named_by_anything() -> None:
 def test_inert_leaves_plain_text_alone() -> None:
     assert inert("extract → größe") == "extract → größe"
     assert inert("a\nb") == "'a\\nb'"
+
+
+# -- misspelt options --------------------------------------------------------------------------------------------------
+
+MISSPELT: list[tuple[Callable[[], object], str]] = [
+    (lambda: orch.Sequence(print, nmae="x"), "Sequence has no option 'nmae'; did you mean 'name'?"),  # type: ignore[call-arg]
+    (lambda: orch.Parallel(on_failures="abort"), "Parallel has no option 'on_failures'; did you mean 'on_failure'?"),  # type: ignore[call-arg]
+    (lambda: orch.Graph(strict_type=True), "Graph has no option 'strict_type'; did you mean 'strict_types'?"),  # type: ignore[call-arg]
+    (lambda: orch.Retry(max_attempt=2), "Retry has no option 'max_attempt'; did you mean 'max_attempts'?"),  # type: ignore[call-arg]
+    (lambda: orch.CircuitBreaker(failmax=1), "CircuitBreaker has no option 'failmax'; did you mean 'fail_max'?"),  # type: ignore[call-arg]
+    (lambda: orch.RateLimit(1, every=2), "RateLimit has no option 'every'; expected one of: rate, per, burst"),  # type: ignore[call-arg]
+    (lambda: orch.AsyncRunner(limt=1), "AsyncRunner has no option 'limt'; did you mean 'limit'?"),  # type: ignore[call-arg]
+    (lambda: orch.Runner(grcae=1), "Runner has no option 'grcae'; did you mean 'grace'?"),
+    (lambda: orch.Runner(backand="trio"), "Runner has no option 'backand'; did you mean 'backend'?"),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), MISSPELT, ids=[message.split(";")[0] for _, message in MISSPELT])
+def test_a_misspelt_option_is_a_type_error_that_says_what_was_meant(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        make()
+    assert str(caught.value) == message
+    assert caught.value.__context__ is None
+
+
+def test_a_subclass_is_called_by_its_own_name() -> None:
+    class Patient(orch.Retry):
+        pass
+
+    with pytest.raises(TypeError, match=r"^Patient has no option 'dealy'; did you mean 'delay'"):
+        Patient(dealy=1)  # type: ignore[call-arg]
+
+
+def test_other_mistakes_in_a_call_are_told_as_ever() -> None:
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'rate'"):
+        orch.RateLimit()  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="delay: expected int or float or timedelta, found str"):
+        orch.Retry(delay="1 s")  # type: ignore[arg-type]
+
+
+def test_what_an_init_takes_can_still_be_asked() -> None:
+    assert list(inspect.signature(orch.RateLimit).parameters) == ["rate", "per", "burst"]

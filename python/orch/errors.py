@@ -25,9 +25,11 @@ survives pickling and copying. A wrong argument of a single call is a plain `Typ
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
+from inspect import unwrap
 from os.path import commonprefix
-from types import NoneType
-from typing import Any, Self, cast
+from types import CodeType, NoneType
+from typing import Any, ParamSpec, Self, cast
 
 from attrs import define, field
 
@@ -49,12 +51,16 @@ __all__ = (
     "TaskTimeoutError",
     "UnsupportedError",
     "WorkflowError",
+    "check_known",
     "close_matches",
     "combine",
     "did_you_mean",
     "expect",
     "inert",
+    "spelled",
 )
+
+P = ParamSpec("P")
 
 _SHOWN = 100  # problems in one message: a broken graph of a million tasks must still print
 _PATH_SHOWN = 20  # names of a cycle in its message; `.path` has them all
@@ -342,6 +348,42 @@ def did_you_mean(names: Iterable[str], form: str = "{}") -> str:
     """Ask whether one of the names was meant, in the given form; of no names, nothing at all."""
     meant = " or ".join(map(repr, names))
     return form.format(f"did you mean {meant}?") if meant else ""
+
+
+def check_known(
+    given: Iterable[str], known: Sequence[str], what: str, kind: str = "parameter", others: Sequence[str] = ()
+) -> None:
+    """Raise a TypeError for the first name that is none of the known ones, with what, or what option, was meant."""
+    for name in given:
+        if name not in known:
+            cure = did_you_mean(close_matches(name, known)) or f"expected one of: {', '.join(known) or 'nothing'}"
+            option = "".join(f"; or did you mean the option {each!r}?" for each in close_matches(name, others, 1))
+            raise TypeError(f"{what} has no {kind} {name!r}; {cure}{option}")
+
+
+def spelled(*others: Callable[..., Any]) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """Have an `__init__` say what was meant by a keyword that it does not have; it hands some on to the others."""
+
+    def spelling(init: Callable[P, None]) -> Callable[P, None]:
+        known = [name for each in (init, *others) for name in _keywords(each)]
+
+        @wraps(init)
+        def asked(*args: P.args, **kwargs: P.kwargs) -> None:
+            try:
+                return init(*args, **kwargs)
+            except TypeError:
+                if all(name in known for name in kwargs):
+                    raise
+            return check_known(kwargs, known, type(args[0]).__name__, "option")
+
+        return asked
+
+    return spelling
+
+
+def _keywords(init: Callable[..., Any]) -> tuple[str, ...]:
+    code: CodeType = unwrap(init).__code__
+    return code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
 
 
 def expect(what: str, value: object, *types: type, least: float | None = None) -> None:

@@ -15,7 +15,7 @@ from orch.definition._border import Border, renaming
 from orch.definition._map import Map, MapMode, OnError
 from orch.definition._options import breaker_of, timeout_of
 from orch.definition._task import Step, Task, Workflow, check_known, workflow_of
-from orch.errors import DuplicateNameError, combine, expect
+from orch.errors import DuplicateNameError, combine, expect, spelled
 from orch.policies import CircuitBreaker, FailureStrategy, Seconds, Strategy
 
 __all__ = ("Graph", "Group", "Parallel", "Sequence", "bordered", "folded", "offered")
@@ -46,6 +46,7 @@ class Group(Workflow):
     border: Border | None = field(init=False, default=None)
     """What `bind`, `select` and `as_task` have said about its inputs and outputs."""
 
+    @spelled()
     def __init__(
         self,
         *steps: Step | Iterable[Step],
@@ -222,6 +223,7 @@ class Graph(Group):
     strict_types: bool = field(default=False, validator=lambda _, at, value: expect(at.name, value, bool))
     """Whether the plan is refused if an annotation of a step contradicts what another step says it returns."""
 
+    @spelled()
     def __init__(
         self,
         *steps: Step | Iterable[Step],

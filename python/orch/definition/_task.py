@@ -18,7 +18,7 @@ from attrs import Attribute, field, frozen
 
 from orch.definition._options import breaker_of, limiter_of, retry_of, timeout_of
 from orch.definition._signature import OPAQUE, Signature, home_of, signature_of
-from orch.errors import close_matches, did_you_mean, expect
+from orch.errors import check_known, expect
 from orch.policies import CircuitBreaker, Limiter, Retry, Seconds
 
 __all__ = ("Step", "Task", "TaskOptions", "Workflow", "check_known", "name_of", "task", "workflow_of")
@@ -429,17 +429,6 @@ def _bind(fn: object, signature: Signature, args: tuple[Any, ...], kwargs: _Valu
     if not any(each.var_keyword for each in parameters):
         check_known(kwargs, [each.name for each in parameters if not each.var_positional], what, others=_OPTIONS)
     return MappingProxyType({**bound, **kwargs}), args[len(free) :]
-
-
-def check_known(
-    given: Iterable[str], known: Sequence[str], what: str, kind: str = "parameter", others: Sequence[str] = ()
-) -> None:
-    """Raise a TypeError for the first name that is none of the known ones, with what, or what option, was meant."""
-    for name in given:
-        if name not in known:
-            cure = did_you_mean(close_matches(name, known)) or f"expected one of: {', '.join(known) or 'nothing'}"
-            option = "".join(f"; or did you mean the option {each!r}?" for each in close_matches(name, others, 1))
-            raise TypeError(f"{what} has no {kind} {name!r}; {cure}{option}")
 
 
 def _reference(fn: Any) -> Any:

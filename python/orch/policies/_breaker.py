@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from attrs import frozen
 
-from orch.errors import CircuitOpenError
+from orch.errors import CircuitOpenError, spelled
 from orch.policies._check import Kinds, Seconds, count, kinds, seconds, text
 from orch.policies._retry import parts, underlying
 
@@ -59,6 +59,7 @@ class CircuitBreaker:
         ignore: Errors that count neither as failure nor as success: a class or several, their subclasses included.
     """
 
+    @spelled()
     def __init__(
         self,
         name: str | None = None,

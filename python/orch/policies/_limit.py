@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 import anyio
 from anyio.lowlevel import EventLoopToken, checkpoint, current_token
 
+from orch.errors import spelled
 from orch.policies._check import Seconds, count, seconds
 
 __all__ = ("Limiter", "RateLimit")
@@ -52,6 +53,7 @@ class RateLimit:
         burst: How many may start at once, at a steady rate. None: `rate` in any window of `per` seconds.
     """
 
+    @spelled()
     def __init__(self, rate: int, per: Seconds = 1.0, *, burst: int | None = None) -> None:
         self.rate = count("rate", rate)
         self.per = seconds("per", per, none=False)

@@ -7,7 +7,7 @@ from typing import Any, Literal, cast, get_args
 
 from attrs import define, field, frozen
 
-from orch.errors import CircuitOpenError, expect
+from orch.errors import CircuitOpenError, expect, spelled
 from orch.policies._check import Kinds, Seconds, count, kinds, seconds, share
 
 __all__ = ("Backoff", "Retry", "RetryAfter", "parts", "underlying")
@@ -69,6 +69,7 @@ class Retry:
     give_up_on: tuple[type[Exception], ...]
     deadline: float | None
 
+    @spelled()
     def __init__(
         self,
         max_attempts: int = 3,

@@ -13,7 +13,7 @@ from anyio.lowlevel import current_token
 from orch.abc import Cache, Clock
 from orch.context import Context
 from orch.definition import MapMode, OnError, Workflow
-from orch.errors import UnsupportedError, expect
+from orch.errors import UnsupportedError, expect, spelled
 from orch.event import State, WhenFull, event_bus
 from orch.execution import Caching, Keeper, Options, Run, RunSource, bind, check_same, execute, restore
 from orch.plan import Plan, compile, handlers_for, values_for  # noqa: A004 (the verb users know from re)
@@ -57,6 +57,7 @@ class AsyncRunner:
         42
     """
 
+    @spelled()
     def __init__(
         self,
         *,

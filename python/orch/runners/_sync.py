@@ -10,7 +10,7 @@ from anyio.lowlevel import current_token
 
 from orch.definition import Map, MapMode, Signature
 from orch.definition._signature import signature_of
-from orch.errors import UnsupportedError
+from orch.errors import UnsupportedError, spelled
 from orch.plan import Plan, compile  # noqa: A004 (the verb users know from re)
 from orch.result import MapResult, RunResult
 from orch.runners._async import AsyncRunner, Given, Runnable
@@ -37,6 +37,7 @@ class Runner:
         42
     """
 
+    @spelled(AsyncRunner.__init__)
     def __init__(
         self,
         *,
