@@ -1,4 +1,5 @@
 import pickle
+from collections.abc import AsyncIterator, Iterator
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -200,3 +201,43 @@ async def test_a_pickled_result_has_no_definition_and_lists_its_tasks_by_path() 
     shown = lines(pickle.loads(pickle.dumps(result)))
     assert [line.split(": ")[0] for line in shown] == ["all", "- fan/one", "- two"]
     assert "succeeded" in shown[-1]
+
+
+def test_steps_show_what_they_are_more_than_a_call() -> None:
+    async def tick(n: int) -> AsyncIterator[int]:
+        yield n
+
+    each = orch.Map(two, over="one", name="pairs", mode="product", limit=2, on_error="collect", output="many")
+    graph = Graph(each, Task(tick, cache=True), orch.Interrupt("sure", "go on?"), Task(one, cache=False))
+    assert lines(graph)[1:] == [
+        "├─ pairs (two for each one, product, limit 2, on_error collect, gives many) ← one",
+        "├─ tick (streams, cached)",
+        "├─ sure (asks)",
+        "└─ one (never cached)",
+    ]
+
+
+def test_a_group_shows_what_its_names_are_outside() -> None:
+    inner = Graph(both, Task(boom, name="last")).as_task("sub", inputs={"first": "one"}, outputs={"both": "sum"})
+    [_, shown, *_] = lines(Graph(inner.bind(two=2)))
+    assert shown == "└─ sub (graph, takes first as one, gives both as sum, has two)"
+
+
+def test_steps_show_the_resources_that_are_not_bound() -> None:
+    @orch.resource
+    def database() -> Iterator[str]:
+        yield "db"
+
+    def load(db: str = orch.use(database), other: str = orch.use(database)) -> str:
+        return db + other
+
+    assert lines(Task(load, other="x")) == ["load (uses database)"]
+
+
+def test_results_show_what_has_not_run_but_was_known() -> None:
+    runner = orch.Runner(cache=orch.MemoryCache())
+    runner.run(one)
+    result = runner.run(Graph(one, orch.Interrupt("sure")), raise_on_failure=False)
+    resumed = runner.resume(result, Graph(one, orch.Interrupt("sure")), answers={"sure": True})
+    assert lines(result)[1] == "├─ one: succeeded, cached"
+    assert lines(resumed)[1] == "├─ one: succeeded, restored"

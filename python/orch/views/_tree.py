@@ -5,7 +5,9 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
-from orch.definition import Group, Task, Workflow
+from orch.definition import Group, Map, Task, Workflow
+from orch.definition._border import Border
+from orch.definition._resource import Use
 from orch.errors import inert
 from orch.event._text import cut, describe
 from orch.plan import Plan, compile  # noqa: A004 (the verb users know from re)
@@ -14,6 +16,7 @@ from orch.result import GroupRecord, RunResult, TaskRecord
 __all__ = ("Row", "Subject", "rows_of", "to_text")
 
 DEEPEST, LONGEST = 24, 200  # levels of indentation, characters of an error or of many names
+_FORMS = {"stream": "streams", "interrupt": "asks"}
 Subject: TypeAlias = Workflow | Plan | RunResult | Callable[..., Any]
 
 
@@ -57,6 +60,7 @@ def _fate(record: TaskRecord | GroupRecord) -> list[str]:
     facts = [record.state.value, "" if record.duration is None else f"{record.duration:.3f} s"]
     if isinstance(record, TaskRecord):
         facts += [f"{record.reason} by {inert(record.cause)}" if record.cause else record.reason or ""]
+        facts += ["cached" if record.cached else "", "restored" if record.restored else ""]
         facts += ["" if record.error is None else inert(cut(describe(record.error), LONGEST))]
     return facts
 
@@ -92,18 +96,48 @@ def _read(plan: Plan, records: dict[int, Any]) -> tuple[list[Row], dict[tuple[in
 
 def _facts(step: Task[..., Any] | Group) -> str:
     """Say what is not as everybody expects."""
-    if isinstance(step, Task):
-        facts = [f"gives {inert(', '.join(step.outputs))}"] if step.output else []
-        facts += _policies(step)
-        facts += [f"max_attempts {step.retry.max_attempts}"] if step.retry else []
-        facts += ["limiter"] if step.limiter is not None else []
-        facts += [f"compensate {inert(step.compensate.name)}"] if step.compensate else []
-    else:
-        how = getattr(step.on_failure, "value", type(step.on_failure).__name__)
-        facts = [step.kind] if step.name != step.kind else []
-        facts += [f"limit {step.limit}"] if step.limit else []
-        facts += [*_policies(step), *([f"on_failure {inert(how)}"] if how != "abort" else [])]
+    facts = _of_task(step) if isinstance(step, Task) else _of_group(step)
     return f" ({', '.join(facts)})" if facts else ""
+
+
+def _of_task(step: Task[..., Any]) -> list[str]:
+    facts = _of_map(step) if isinstance(step, Map) else [_FORMS[step.form]] if step.form in _FORMS else []
+    facts += [f"gives {inert(', '.join(step.outputs))}"] if step.output else []
+    facts += _policies(step)
+    facts += [f"max_attempts {step.retry.max_attempts}"] if step.retry else []
+    facts += ["limiter"] if step.limiter is not None else []
+    facts += [f"compensate {inert(step.compensate.name)}"] if step.compensate else []
+    facts += [] if step.cache is None else ["cached" if step.cache else "never cached"]
+    return facts + [f"uses {inert(name)}" for name in _resources(step)]
+
+
+def _of_map(step: Map) -> list[str]:
+    body = "" if step.body.name == step.name else f"{inert(step.body.name)} "
+    facts = [f"{body}for each {inert(', '.join(step.over))}"]
+    facts += [step.mode] if step.mode != "zip" else []
+    facts += [f"limit {step.limit}"] if step.limit else []
+    return facts + ([f"on_error {step.on_error}"] if step.on_error != "raise" else [])
+
+
+def _resources(step: Task[..., Any]) -> list[str]:
+    free = (each.default for each in step.signature.parameters if each.name not in step.bound)
+    return [each.resource.name for each in free if isinstance(each, Use)]
+
+
+def _of_group(step: Group) -> list[str]:
+    how = getattr(step.on_failure, "value", type(step.on_failure).__name__)
+    facts = [step.kind] if step.name != step.kind else []
+    facts += [f"limit {step.limit}"] if step.limit else []
+    facts += [*_policies(step), *([f"on_failure {inert(how)}"] if how != "abort" else [])]
+    return facts + (_of_border(step.border) if step.border else [])
+
+
+def _of_border(border: Border) -> list[str]:
+    """Say what a group is called where it meets what is around it."""
+    taken = [f"{outer} as {name}" for name, outer in border.takes.items() if name not in border.values]
+    given = [f"{name} as {outer}" for name, outer in (border.gives or {}).items() if name != outer]
+    known = ("takes", taken), ("gives", given), ("has", border.bound)
+    return [f"{verb} {inert(cut(', '.join(names), LONGEST))}" for verb, names in known if names]
 
 
 def _policies(step: Task[..., Any] | Group) -> list[str]:
