@@ -126,7 +126,7 @@ def _resources(step: Task[..., Any]) -> list[str]:
 
 def _of_group(step: Group) -> list[str]:
     how = getattr(step.on_failure, "value", type(step.on_failure).__name__)
-    facts = [step.kind] if step.name != step.kind else []
+    facts: list[str] = [step.kind] if step.name != step.kind else []
     facts += [f"limit {step.limit}"] if step.limit else []
     facts += [*_policies(step), *([f"on_failure {inert(how)}"] if how != "abort" else [])]
     return facts + (_of_border(step.border) if step.border else [])
