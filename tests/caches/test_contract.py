@@ -1,7 +1,7 @@
 """What every cache has to do: the same for all of them, also for those of others."""
 
 import dataclasses
-import datetime
+import datetime as dt
 import threading
 import uuid
 from collections.abc import Callable
@@ -35,8 +35,30 @@ def key_of(fn: Callable[..., Any] | Task[..., Any] = load, **inputs: Any) -> Key
 
 
 VALUES: list[Any] = [
-    *(None, True, 0, 1, -1, 1.5, "", "text", b"bytes", 10**30, (1, 2), {1, 2}, frozenset({1}), {"a": [1, (2,)]}, {1: {2: 3}}),
-    *(Decimal("1.10"), uuid.UUID(int=7), datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC), datetime.timedelta(1), [Item("a", ["b"])]),
+    *(
+        None,
+        True,
+        0,
+        1,
+        -1,
+        1.5,
+        "",
+        "text",
+        b"bytes",
+        10**30,
+        (1, 2),
+        {1, 2},
+        frozenset({1}),
+        {"a": [1, (2,)]},
+        {1: {2: 3}},
+    ),
+    *(
+        Decimal("1.10"),
+        uuid.UUID(int=7),
+        dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
+        dt.timedelta(1),
+        [Item("a", ["b"])],
+    ),
 ]
 
 
@@ -68,7 +90,7 @@ def test_a_second_value_takes_the_place_of_the_first(cache: Caches) -> None:
 
 
 def test_check_99_nobody_changes_an_entry_by_changing_a_value(cache: Caches) -> None:
-    value = {"rows": [1, 2], "more": ([3],)}
+    value: dict[str, Any] = {"rows": [1, 2], "more": ([3],)}
     cache.set("key", value)
     value["rows"].append("poison")
     first = cache.get("key")[1]
@@ -162,7 +184,7 @@ def test_explain_says_why_there_is_no_key(cache: Caches) -> None:
 
 
 def test_explain_refuses_what_is_no_call_of_the_task(cache: Caches) -> None:
-    with pytest.raises(ValueError, match="'rowz'.*did you mean 'rows'"):
+    with pytest.raises(ValueError, match=r"'rowz'.*did you mean 'rows'"):
         cache.explain(load, {"rowz": [1]})
     with pytest.raises(TypeError, match="explain: expected a task"):
         cache.explain(__import__("orch").Sequence(load), {})

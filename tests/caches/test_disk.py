@@ -89,7 +89,7 @@ def test_of_many_who_make_the_key_at_a_time_all_have_the_same(home: Path) -> Non
 def test_a_key_that_others_can_read_or_that_is_none_is_refused(home: Path, tmp_path: Path) -> None:
     secret()
     home.chmod(0o640)
-    with pytest.raises(CacheError, match="can be read by others.*chmod 600"):
+    with pytest.raises(CacheError, match=r"can be read by others.*chmod 600"):
         DiskCache(tmp_path / "cache")
     home.chmod(0o600)
     home.write_bytes(b"short")
@@ -97,7 +97,7 @@ def test_a_key_that_others_can_read_or_that_is_none_is_refused(home: Path, tmp_p
         DiskCache(tmp_path / "cache")
     home.unlink()
     home.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(CacheError, match="cannot be read or made.*key="):
+    with pytest.raises(CacheError, match=r"cannot be read or made.*key="):
         DiskCache(tmp_path / "cache")
 
 
@@ -237,8 +237,8 @@ def test_a_full_disk_is_a_cache_error_and_leaves_nothing_half_written(
 
     cache, true = disk(), getattr(os, call)
     cache.set("key", 1)
-    monkeypatch.setattr(orch.caches._folder.os, call, full)
-    with pytest.raises(CacheError, match="nothing can be written into .*No space left"):
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(CacheError, match=r"nothing can be written into .*No space left"):
         cache.set("key", 2)
     monkeypatch.undo()
     assert cache.get("key") == (True, 1)
@@ -261,7 +261,7 @@ def test_a_disk_that_cannot_be_read_is_a_miss_and_the_entry_stays(
 
     cache = disk()
     cache.set("key", 1)
-    monkeypatch.setattr(orch.caches._folder.os, "open", broken)
+    monkeypatch.setattr(os, "open", broken)
     assert cache.get("key") == (False, None)
     monkeypatch.undo()
     assert "cannot be read: [Errno 5]" in caplog.text
@@ -270,7 +270,7 @@ def test_a_disk_that_cannot_be_read_is_a_miss_and_the_entry_stays(
 
 def test_writing_in_pieces_writes_all(disk: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     true = os.write
-    monkeypatch.setattr(orch.caches._folder.os, "write", lambda to, data: true(to, data[:7]))
+    monkeypatch.setattr(os, "write", lambda to, data: true(to, data[:7]))
     cache = disk()
     cache.set("key", "x" * 100)
     monkeypatch.undo()

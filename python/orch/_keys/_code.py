@@ -7,10 +7,9 @@ import functools
 import types
 from collections.abc import Iterator
 from functools import lru_cache
-from operator import attrgetter
 from typing import Any, NamedTuple
 
-from orch._keys._encode import PUT, Out, Unhashable, deeper, digest, put, put_bytes, put_each, put_named, put_text
+from orch._keys._encode import PUT, Out, Unhashable, deeper, put, put_bytes, put_each, put_named, put_text
 from orch._keys._hash import blake2b
 from orch._keys._kinds import class_name
 

@@ -83,10 +83,11 @@ def put_each(out: Out, values: Any, depth: int) -> None:
     """Write values in their order, after how many there are."""
     depth = deeper(depth)
     out += b"%x:" % len(values)
-    at = -1
+    at = 0
     try:
-        for at, value in enumerate(values):
+        for value in values:
             put(out, value, depth)
+            at += 1
     except Unhashable as problem:
         raise problem.inside(f"[{at}]") from None
 

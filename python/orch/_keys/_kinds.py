@@ -11,7 +11,7 @@ from pathlib import PurePath
 from types import BuiltinFunctionType, ClassMethodDescriptorType, MethodDescriptorType, WrapperDescriptorType
 from typing import Any
 
-from orch._keys._encode import PUT, Out, Put, Unhashable, put, put_bytes, put_each, put_entries, put_named, put_text
+from orch._keys._encode import PUT, Out, Put, Unhashable, put, put_bytes, put_each, put_named, put_text
 
 __all__ = ("class_name",)
 
@@ -177,7 +177,7 @@ def _slots(kind: type) -> list[str]:
 
 
 def _is_plain(kind: type) -> bool:
-    """Say whether all that instances are is in their attributes: nothing is written in C, and no fields by metaclass."""
+    """Say whether all that instances are is in their attributes: no metaclass, and nothing that is written in C."""
     return type(kind) is type and not any(map(_is_native, kind.__mro__[:-1]))
 
 

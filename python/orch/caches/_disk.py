@@ -65,7 +65,9 @@ class DiskCache:
         lasting = None if ttl is None else seconds("ttl", ttl)
         _check_codec(codec, key)
         if key is not None and not _LEAST_KEY <= len(key) <= _MOST_KEY:
-            raise ValueError(f"key: expected {_LEAST_KEY} to {_MOST_KEY} bytes, found {len(key)}: secrets.token_bytes(32)")
+            raise ValueError(
+                f"key: expected {_LEAST_KEY} to {_MOST_KEY} bytes, found {len(key)}: secrets.token_bytes(32)"
+            )
         self._codec = _codecs.codec_of(codec)
         self._folder = _folder.Folder(Path(directory), max_bytes)
         self._envelope = _envelope.Envelope(_secret.secret() if key is None else key, *self._codec[:2])
@@ -106,7 +108,9 @@ class DiskCache:
         try:
             data = self._codec.encode(value, _returns(key))
         except Exception as error:
-            cure = "name its classes in the annotation of what the task returns" if isinstance(error, CodecError) else ""
+            cure = (
+                "name its classes in the annotation of what the task returns" if isinstance(error, CodecError) else ""
+            )
             raise CacheError(f"a value cannot be written: {error!s:.500}{cure and f'; {cure}'}") from error
         about = [key.task, [[part, each.hex()] for part, each in key.about]] if isinstance(key, Key) else None
         try:
@@ -143,7 +147,9 @@ def _check_codec(codec: Any, key: object) -> None:
             raise ValueError(f"codec: expected a key with codec='pickle', found none: {cure}")
     elif not all(callable(getattr(codec, each, None)) for each in ("encode", "decode")) or not hasattr(codec, "name"):
         found = f"{type(codec).__name__} ({codec!r:.100})"
-        raise TypeError(f"codec: expected 'json', 'pickle', or an object with name, encode() and decode(); found {found}")
+        raise TypeError(
+            f"codec: expected 'json', 'pickle', or an object with name, encode() and decode(); found {found}"
+        )
 
 
 def _name(key: str) -> tuple[str, bytes]:

@@ -62,7 +62,7 @@ class Folder:
         """Put an entry in its place, as a whole; OSError if that is not possible."""
         if len(data) > min(self._most, LARGEST):
             raise CacheError(f"a value of {len(data)} bytes is too large for a cache of {self._most}")
-        temporary = f"{self.path}{os.sep}{_TEMPORARY}{token_hex(12)}"
+        temporary = self.path / f"{_TEMPORARY}{token_hex(12)}"
         descriptor = os.open(temporary, _WRITE | _BINARY, 0o600)
         try:
             try:
@@ -74,27 +74,25 @@ class Folder:
             self._put(temporary, name)
         except BaseException:
             with suppress(OSError):
-                os.unlink(temporary)
+                temporary.unlink()
             raise
         self._make_room(len(data))
 
-    def _put(self, temporary: str, name: str) -> None:
+    def _put(self, temporary: Path, name: str) -> None:
         try:
-            os.replace(temporary, self._place(name))
+            temporary.replace(self._place(name))
         except (IsADirectoryError, PermissionError):  # what stands there is no file
             self.remove(name)
-            os.replace(temporary, self._place(name))
+            temporary.replace(self._place(name))
 
     def remove(self, name: str) -> None:
         """Put what stands in the place of an entry out of the way."""
-        place = self._place(name)
+        place = Path(self._place(name))
         try:
-            os.unlink(place)
-        except FileNotFoundError:
-            pass
+            place.unlink(missing_ok=True)
         except OSError:  # a directory, say
             with suppress(OSError):
-                os.rename(place, f"{self.path}{os.sep}.refused-{token_hex(12)}")
+                place.rename(self.path / f".refused-{token_hex(12)}")
 
     def names(self, start: str = "") -> Iterator[str]:
         """Yield the names of entries that begin so."""
@@ -124,7 +122,7 @@ class Folder:
             if size <= room * _ROOM:
                 break
             with suppress(OSError):
-                os.unlink(self._place(name))
+                Path(self._place(name)).unlink()
             size -= each
         return size
 
@@ -137,7 +135,7 @@ class Folder:
                     if each.name.endswith(_SUFFIX):
                         yield known.st_mtime, known.st_size, each.name.removesuffix(_SUFFIX)
                     elif each.name.startswith(_TEMPORARY) and known.st_mtime < time.time() - _STALE:
-                        os.unlink(each.path)
+                        Path(each.path).unlink()
 
 
 def _all(descriptor: int, size: int) -> bytes:

@@ -30,10 +30,10 @@ class _Entry(NamedTuple):
 
 
 class MemoryCache:
-    """Keeps what steps gave as long as the process lives, up to a number of values; the one not used longest goes first.
+    """Keeps what steps gave as long as the process lives, up to a number of values.
 
-    What can be changed is kept as a copy, and given out as another: nobody changes an entry by changing a value. One
-    cache may serve any number of runners, event loops and threads.
+    The one not used longest goes first. What can be changed is kept as a copy, and given out as another: nobody changes
+    an entry by changing a value. One cache may serve any number of runners, event loops and threads.
 
     >>> import orch
     >>> runner = orch.Runner(cache=orch.MemoryCache())

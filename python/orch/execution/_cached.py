@@ -49,7 +49,7 @@ async def _found(
 ) -> tuple[Any, bool]:
     """Return the value, and whether it is in the cache now."""
     if look:
-        is_there, value = await _ask(run, shelf, step, key, partial(shelf.of.cache.get, key), (False, None))
+        is_there, value = await _ask(run, shelf, step, key, partial(shelf.of.cache.get, key), otherwise=(False, None))
         if is_there:
             return value, True
     run.schedule.begin(step)
@@ -61,9 +61,9 @@ async def keep(run: Run, shelf: Shelf, step: int, key: Key, value: object) -> bo
     """Put a value into the cache; False if it does not take it. Whoever wants the step to end waits for it a while."""
     put = partial(_put, shelf, key, value)
     if not shelf.of.blocks:
-        return bool(await _ask(run, shelf, step, key, put, None))
+        return bool(await _ask(run, shelf, step, key, put, otherwise=False))
     with CancelScope(shield=True, deadline=current_time() + run.options.grace):
-        return bool(await _ask(run, shelf, step, key, put, None))
+        return bool(await _ask(run, shelf, step, key, put, otherwise=False))
     return False
 
 
@@ -72,7 +72,7 @@ def _put(shelf: Shelf, key: Key, value: object) -> bool:
     return True
 
 
-async def _ask(run: Run, shelf: Shelf, step: int, key: Key, call: Callable[[], Any], otherwise: Any) -> Any:
+async def _ask(run: Run, shelf: Shelf, step: int, key: Key, call: Callable[[], Any], *, otherwise: Any) -> Any:
     """Ask the cache, in a thread if it takes its time; what goes wrong is a warning."""
     try:
         if shelf.readers is None:
@@ -85,7 +85,7 @@ async def _ask(run: Run, shelf: Shelf, step: int, key: Key, call: Callable[[], A
 
 
 async def _in_thread(run: Run, job: Job) -> Any:
-    """Have a thread do the job, one more if all are busy; whoever gives it up waits for it as long as its grace says."""
+    """Have a thread do the job, one more if all are busy; who gives it up waits for it as long as the grace says."""
     try:
         run.hand_over(job, reserved=True)
         await job.ended.wait()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
-from anyio import CancelScope, Semaphore, current_time
+from anyio import Semaphore
 from anyio.lowlevel import current_token
 
 from orch.abc import Cache

@@ -117,7 +117,7 @@ class Identity:
 
     @cached_property
     def _parts(self) -> _Parts:
-        """Take the function apart. What it closes over can be another tomorrow; its code and defaults are taken as is."""
+        """Take the function apart. What it has closed over can change, so that is for each call to look at."""
         task, parts = self.task, parts_of(self.task.fn)
         stands_for = ("code", parts.code) if task.version is None else ("version", task.version)
         fixed = [("function", digest(parts.name)), (stands_for[0], _digest(*stands_for))]
