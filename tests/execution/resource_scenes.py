@@ -1,4 +1,4 @@
-"""Scenes for test_resources_signals.py, played in a process of their own: Ctrl-C while resources are opened, used, closed.
+"""Scenes for test_resources_signals.py, played in a process of their own: Ctrl-C while resources are at work.
 
 Each prints one line of JSON: what came out of `anyio.run`, what was written down, what was left over.
 """

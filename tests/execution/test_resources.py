@@ -227,6 +227,49 @@ async def test_a_compensation_in_a_thread_uses_what_its_task_does_not(diary: Dia
     assert diary.lines == ["open db", "undo it with db", "leave db", "close db"]
 
 
+async def test_a_compensation_of_a_cancelled_run_opens_what_it_needs(diary: Diary) -> None:
+    made, begun = diary.make("db"), anyio.Event()
+
+    async def undo(value: str, link: str = orch.use(made)) -> None:
+        await checkpoint()
+        diary.lines.append(f"undo {value} with {link}")
+
+    async def hang() -> None:
+        begun.set()
+        await anyio.sleep(3600)
+
+    first = Task(lambda: "it", name="first", thread=False, compensate=undo)
+    async with anyio.create_task_group() as group:
+        group.start_soon(orch.run, Sequence(first, hang, on_failure="compensate"))
+        await begun.wait()
+        group.cancel_scope.cancel()
+    assert diary.lines == ["open db", "undo it with db", "leave db", "close db"]
+
+
+async def test_the_function_of_a_question_uses_them(diary: Diary) -> None:
+    made = diary.make("db")
+
+    def question(it: str = orch.use(made)) -> str:
+        return f"use {it}?"
+
+    workflow = orch.Interrupt("approve", question)
+    result = await orch.run(workflow, handlers={"approve": lambda asked: f"yes, {asked}"})
+    assert result.value == "yes, use db?"
+    paused = await orch.run(workflow, raise_on_failure=False)
+    assert (paused.state, paused.pauses[0].question) == (State.PAUSED, "use db?")
+    assert diary.lines == ["open db", "leave db", "close db"] * 2
+
+
+async def test_a_task_with_a_resource_is_cached_only_if_it_says_so(diary: Diary) -> None:
+    made = diary.make("db")
+    runner = AsyncRunner(cache=orch.MemoryCache())
+    for cached, times in ((None, 2), (True, 1)):
+        diary.lines.clear()
+        for _ in range(2):
+            await runner.run(using(made, cache=cached))
+        assert diary.lines == ["open db", "leave db", "close db"] * times
+
+
 # -- in a task of its own ----------------------------------------------------------------------------------------------
 
 

@@ -200,10 +200,13 @@ async def test_what_closing_raises_comes_out_of_the_block(diary: Diary) -> None:
 async def test_what_closing_raises_does_not_hide_the_error_of_the_block(
     diary: Diary, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.ERROR, "orch"), pytest.raises(ValueError, match="mine") as raised:
+    async def block() -> None:
         async with AsyncRunner() as runner:
             await runner.run(using(diary.make(wrong="close")))
             raise ValueError("mine")
+
+    with caplog.at_level(logging.ERROR, "orch"), pytest.raises(ValueError, match="mine") as raised:
+        await block()
     assert raised.value.__notes__ == ["after it: ConnectionError('close')"]
     assert "a resource of the runner failed" in caplog.text
 
@@ -254,10 +257,9 @@ async def test_the_block_waits_for_runs_in_other_tasks(diary: Diary) -> None:
         await anyio.sleep(0.01)
         diary.lines.append("worked")
 
-    async with anyio.create_task_group() as group:
-        async with runner:
-            group.start_soon(runner.run, using(diary.make(), body=work))
-            await begun.wait()
+    async with anyio.create_task_group() as group, runner:
+        group.start_soon(runner.run, using(diary.make(), body=work))
+        await begun.wait()
     assert diary.lines == ["open pool", "worked", "close pool"]
 
 
