@@ -40,6 +40,7 @@ class Relay:
             tile.publish = self.publish
             tile.hint, tile.held_up = self.publish, outer.held_up
             tile.room, tile.crowded = outer.room, outer.crowded
+            outer.held_up.add(tile.spread)  # nobody may be in the tile when there is room again
 
     def publish(self) -> None:
         """Tell what is new, and let subscribers have it."""
@@ -65,6 +66,7 @@ class Relay:
     def finish(self) -> None:
         """The tile is over: tell the rest."""
         self._outer.relays.discard(self)
+        self._outer.held_up.discard(self.tile.spread)
         if self._position or self.tile.schedule.is_active() or self._outer.watched:
             self.pump()
         else:
@@ -105,20 +107,21 @@ class Reader:
         self._entries: Iterator[tuple[int, int, int, int, int]] = iter(())
         self._read = self._events = 0
         self.is_done = False
-        self._ended: Iterator[int] = iter(self._marks.get(0, ()))
+        self._ended = 0  # how many of the items that have ended by then
 
     def next(self, seq: int) -> Event:
         """Return the next event."""
         self._events += 1
         self.is_done = self._relay.is_over and self._events == self._relay.told
-        for copy in self._ended:
-            return self._map_event(seq, copy)
+        ended = self._marks.get(self._read, ())
+        if self._ended < len(ended):
+            self._ended += 1
+            return self._map_event(seq, ended[self._ended - 1])
         entry = next(self._entries, None)
         if entry is None:
             self._entries = iter(self._relay.tile.schedule.journal(self._read))
             entry = next(self._entries)
-        self._read += 1
-        self._ended = iter(self._marks.get(self._read, ()))
+        self._read, self._ended = self._read + 1, 0
         return self._decoder.event(seq, *entry)
 
     def _map_event(self, seq: int, copy: int) -> MapEvent:
