@@ -97,6 +97,7 @@ def _finished(seen: Seen) -> Seen:
     for each in (seen, seen.twin):
         if each is not None and each.run is not None:
             each.trace = tuple(RunSource(each.run).trace() if each.result is None else each.result.trace)
+            each.look()
     return seen
 
 

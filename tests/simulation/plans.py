@@ -117,6 +117,11 @@ class Case:
         return frozenset(name for name, step in self.steps.items() if step.threaded)
 
     @cached_property
+    def undoable(self) -> frozenset[str]:
+        """The steps that have a compensation."""
+        return frozenset(name for name, step in self.steps.items() if step.undo is not None)
+
+    @cached_property
     def groups(self) -> dict[str, Group]:
         """All groups by name, outer ones first."""
         return {group.name: group for group in groups(self.root)}

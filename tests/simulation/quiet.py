@@ -101,6 +101,7 @@ class Trio:
         self._events: Any = None
         library: Any = scheduler
         self._runner: Any = library.setup_runner(clock, [], False, True)  # noqa: FBT003 (its names may change)
+        self._runner.instruments = {}  # nobody looks on, and to ask a dict costs nothing
         self._turns: Any = library.unrolled_run(self._runner, self._main, ())
         self._hooks = sys.get_asyncgen_hooks()
         self._go_on()

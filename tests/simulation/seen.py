@@ -17,6 +17,7 @@ __all__ = ("HANDED", "ROUNDED", "Crash", "Seen")
 
 HANDED = "the input"
 ROUNDED = 2e-6  # events have times of whole microseconds
+_ENDS = tuple(state for state in State if state.is_final)
 
 
 @attrs.define
@@ -53,6 +54,14 @@ class Seen:
     inside: dict[str, frozenset[str]] = attrs.field(init=False)
     around: dict[str, tuple[Group, ...]] = attrs.field(init=False)
     waits: dict[str, frozenset[str]] = attrs.field(init=False)
+    told: list[TaskEvent] = attrs.field(factory=list)  # and so on: the trace, sorted by `look`
+    others: list[Event] = attrs.field(factory=list)
+    by_name: dict[str, list[TaskEvent]] = attrs.field(factory=dict)
+    states: dict[str, tuple[State, ...]] = attrs.field(factory=dict)  # that each task has gone through
+    occurred: set[State] = attrs.field(factory=set)  # that some task has been in
+    final: dict[str, State] = attrs.field(factory=dict)  # in which each task ended, compensated or not
+    first_end: dict[str, float] = attrs.field(factory=dict)  # when it did so first
+    said: dict[str, list[Entry]] = attrs.field(factory=dict)  # the entries by `what`
 
     def __attrs_post_init__(self) -> None:
         case = self.case
@@ -74,25 +83,22 @@ class Seen:
         assert isinstance(last, RunEvent)
         return last.state
 
-    @cached_property
-    def told(self) -> list[TaskEvent]:
-        return [event for event in self.trace if type(event) is TaskEvent]
-
-    @cached_property
-    def by_name(self) -> dict[str, list[TaskEvent]]:
-        found: dict[str, list[TaskEvent]] = {}
-        for event in self.told:
-            found.setdefault(event.name, []).append(event)
-        return found
-
-    @cached_property
-    def final(self) -> dict[str, State]:
-        """The final state of every task, compensated or not."""
-        found: dict[str, State] = {}
-        for event in self.told:
-            if event.state.is_final and event.state is not State.COMPENSATED:
-                found[event.name] = event.state
-        return found
+    def look(self) -> None:
+        """Sort what was told and said, once for all invariants."""
+        for event in self.trace:
+            if type(event) is TaskEvent:
+                self.told.append(event)
+                self.by_name.setdefault(event.name, []).append(event)
+                if event.state in _ENDS:
+                    self.first_end.setdefault(event.name, event.time.timestamp())
+                    if event.state is not State.COMPENSATED:
+                        self.final[event.name] = event.state
+            else:
+                self.others.append(event)
+        self.states = {name: tuple(event.state for event in events) for name, events in self.by_name.items()}
+        self.occurred.update(*self.states.values())
+        for entry in self.entries:
+            self.said.setdefault(entry.what, []).append(entry)
 
     @cached_property
     def calls(self) -> dict[str, list[tuple[Entry, Entry | None, Entry | None]]]:
@@ -121,16 +127,16 @@ class Seen:
     @cached_property
     def cancelled_at(self) -> float | None:
         """When the caller was cancelled, the run told to end, or a body ended it all; None if nobody did so."""
+        if "cancel" not in self.said:
+            return None
         heard = {event.name for event in self.told if isinstance(event.error, SystemExit)}
         dropped = self.threaded - heard  # what a thread raises that was given up
-        said = (entry for entry in self.entries if entry.what == "cancel" and entry.name not in dropped)
-        return next((entry.time for entry in said), None)
+        return next((entry.time for entry in self.said["cancel"] if entry.name not in dropped), None)
 
     @cached_property
     def stopped(self) -> dict[str, float]:
         """The steps that somebody has asked the run to stop while they had not ended, and when that was."""
-        said = (entry for entry in self.entries if entry.what == "stopped" and entry.name)
-        return {entry.name: entry.time for entry in said if entry.detail}
+        return {entry.name: entry.time for entry in self.said.get("stopped", ()) if entry.name and entry.detail}
 
     def time(self, event: Event) -> float:
         """Virtual seconds."""

@@ -7,6 +7,7 @@ engine's after another: starting one takes longer than most of what it does.
 """
 
 import atexit
+import heapq
 import math
 import os
 import threading
@@ -246,6 +247,21 @@ class _Loop(_loop.VirtualLoop):
         super().__init__(seed, _PATIENCE)
         self._baton = baton
         baton.now = self.time
+
+    def _run_once(self) -> None:
+        """As its base, without what that does for sockets and for debugging."""
+        ready, timers = self._ready, self._scheduled
+        while timers and timers[0].cancelled():
+            heapq.heappop(timers)._scheduled = False
+        self.select(0 if ready else None)
+        while timers and timers[0].when() <= self._now:
+            timer = heapq.heappop(timers)
+            timer._scheduled = False
+            ready.append(timer)
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle.cancelled():
+                handle._run()
 
     def select(self, timeout: float | None) -> tuple[()]:
         if self._ready and self._baton.random.random() < 0.5:

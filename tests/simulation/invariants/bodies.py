@@ -21,11 +21,13 @@ _OURS = (BoomError, OddError, TimeoutError, ExceptionGroup, StopIteration, TaskT
 def starts(seen: Seen) -> Iterator[str]:
     """A body is called once for each attempt, or not at all where a limiter or a breaker came before."""
     for name, step in seen.steps.items():
-        running = sum(event.state is State.RUNNING for event in seen.by_name.get(name, ()))
+        running = seen.states.get(name, ()).count(State.RUNNING)
         called = len(seen.calls.get(name, ()))
+        if called == running:
+            continue
         guarded = step.breaker is not None or any(group.breaker is not None for group in seen.around[name])
         guarded = guarded or step.threaded  # a job that nobody has begun is withdrawn
-        if called > running or (called < running and not guarded and step.limiter is None):
+        if called > running or (not guarded and step.limiter is None):
             yield f"{name}: {running} attempts, {called} calls"
 
 
@@ -38,27 +40,21 @@ def ends(seen: Seen) -> Iterator[str]:
             yield f"{name} is {state}, and its body still runs"
         elif last.detail == "value" and state is not State.SUCCEEDED and name not in seen.threaded:
             yield f"{name} is {state}, and its last call gave a value"
-        elif state is State.SUCCEEDED and (last.detail != "value" or last.time > _ended(seen, name) + ROUNDED):
-            yield f"{name} succeeded at {_ended(seen, name)}, and its last call {last.detail} at {last.time}"
+        elif state is State.SUCCEEDED and (last.detail != "value" or last.time > seen.first_end[name] + ROUNDED):
+            yield f"{name} succeeded at {seen.first_end[name]}, and its last call {last.detail} at {last.time}"
         elif last.detail == "failed" and state is State.CANCELLED and not _again(seen, name) | (name in seen.threaded):
             yield f"{name} is cancelled, and its last call failed"
 
 
-def _ended(seen: Seen, name: str) -> float:
-    """When the record has a task end."""
-    return next(seen.time(event) for event in seen.by_name[name] if event.state.is_final)
-
-
 def _again(seen: Seen, name: str) -> bool:
     """Whether the task was waiting for another attempt, or for what comes before a body, when it was cancelled."""
-    before = [event.state for event in seen.by_name[name] if event.state is not State.CANCELLED]
-    return State.RETRYING in before
+    return State.RETRYING in seen.states[name]
 
 
 def errors(seen: Seen) -> Iterator[str]:
     """Failures are the users' own errors or those of policies, and never a cancellation."""
     for event in seen.told:
-        if event.state in {State.FAILED, State.RETRYING}:
+        if event.state is State.FAILED or event.state is State.RETRYING:
             if not isinstance(event.error, (*_OURS, RetryAfter) if event.state is State.RETRYING else _OURS):
                 yield f"{event.name} {event.state.value} with {event.error!r}"
         elif event.error is not None and not isinstance(event.error, Exception | SystemExit):

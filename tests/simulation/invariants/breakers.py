@@ -19,13 +19,18 @@ def permits(seen: Seen) -> Iterator[str]:
             yield f"{label} gave the permits {given}, and heard of {answered}"
 
 
+def _entries(seen: Seen) -> list[Entry]:
+    """All of them, if there is a breaker at all."""
+    return seen.entries if seen.case.breakers else []
+
+
 def _of(seen: Seen, label: str, what: str) -> list[Entry]:
-    return [entry for entry in seen.entries if entry.name == label and entry.what == what]
+    return [entry for entry in seen.said.get(what, ()) if entry.name == label]
 
 
 def calls(seen: Seen) -> Iterator[str]:
     """A body behind a breaker is called right after it was let through; a refused one is not called."""
-    for before, entry in itertools.pairwise(seen.entries):
+    for before, entry in itertools.pairwise(_entries(seen)):
         number = seen.steps[entry.name].breaker if entry.what == "start" and entry.name not in seen.threaded else None
         leave = before.what == "admit" and before.name == f"b{number}" and before.detail != "refused"
         if number is not None and not leave:
@@ -36,7 +41,7 @@ def verdicts(seen: Seen) -> Iterator[str]:
     """What a breaker hears of a call is how it went; a cancellation is neither a success nor a failure."""
     steps: dict[tuple[str, int], str] = {}
     ends: dict[str, Entry] = {}
-    for before, entry in itertools.pairwise(seen.entries):
+    for before, entry in itertools.pairwise(_entries(seen)):
         near = entry.what == "start" and before.what == "admit" and entry.name not in seen.threaded
         if near and seen.steps[entry.name].breaker is not None:
             steps[before.name, before.number] = entry.name
@@ -67,7 +72,7 @@ def probes(seen: Seen) -> Iterator[str]:
     """While a probe is out the breaker lets nobody else through, but another probe once that is overdue."""
     patience = {breaker.label: max(breaker.reset_timeout, 60) for breaker in seen.built.shared.breakers}
     out: dict[str, dict[int, float]] = {}
-    for entry in seen.entries:
+    for entry in _entries(seen):
         ahead = out.setdefault(entry.name, {})
         if entry.what == "admit" and entry.detail != "refused":
             if ahead and (entry.detail != "probe" or entry.time < max(ahead.values()) + patience[entry.name] - 1e-6):
@@ -83,7 +88,7 @@ def told(seen: Seen) -> Iterator[str]:
     if seen.case.twin:  # the other run has changed it as well
         return
     changes: dict[str | None, list[tuple[str, str]]] = {}
-    for event in seen.trace:
+    for event in seen.others:
         if isinstance(event, CircuitEvent):
             changes.setdefault(event.name, []).append((event.old, event.new))
     for breaker in seen.built.shared.breakers:

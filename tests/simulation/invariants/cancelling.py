@@ -13,7 +13,7 @@ __all__ = ("CHECKS",)
 def nothing_new(seen: Seen) -> Iterator[str]:
     """Once the cancellation of the caller has been delivered no body begins, and none at any later time."""
     asked, delivered = None, False
-    for entry in seen.entries:
+    for entry in seen.entries if "cancel" in seen.said or seen.stopped else ():
         if entry.what == "cancel" and entry.time >= (inf if seen.cancelled_at is None else seen.cancelled_at):
             asked = entry.time
         delivered = delivered or entry.what == "delivered"
@@ -26,7 +26,7 @@ def nothing_new(seen: Seen) -> Iterator[str]:
 def nothing_running(seen: Seen) -> Iterator[str]:
     """The record says the same: who never ran is only cancelled when nobody begins any more."""
     running, over = set[str](), False
-    for event in seen.told:
+    for event in seen.told if State.CANCELLED in seen.occurred else ():
         if event.state is State.RUNNING:
             running.add(event.name)
             if over:
@@ -47,13 +47,13 @@ def stopped(seen: Seen) -> Iterator[str]:
 
 def given_up(seen: Seen) -> Iterator[str]:
     """A thread that is to end is waited for as long as the grace says, and no longer."""
-    for name in sorted(seen.threaded & seen.calls.keys()):
+    for name in sorted(seen.threaded & seen.calls.keys()) if seen.threaded else ():
         start, _, end = seen.calls[name][-1]
         asked = [seen.stopped.get(name, inf), inf if seen.cancelled_at is None else seen.cancelled_at]
         asked += (seen.time(event) for event in seen.told if event.state is State.FAILED and _aborts(seen, event, name))
         if end is None or not start.time <= min(asked) < end.time:
             continue
-        ended = next(seen.time(event) for event in seen.by_name[name] if event.state.is_final)
+        ended = seen.first_end.get(name, inf)
         if ended > min(asked) + seen.case.grace + ROUNDED:
             yield f"{name} was to end at {min(asked)}, and ended at {ended}"
 
@@ -75,14 +75,14 @@ def not_again(seen: Seen) -> Iterator[str]:
         timeout = seen.steps[name].timeout
         if hit is None or end is None or hit not in after or (timeout and hit.time == start.time + timeout):
             continue
-        states = [event.state for event in seen.by_name[name]]
+        states = seen.states[name]
         if states.count(State.RETRYING) == states.count(State.RUNNING) == len(calls):
             yield f"{name} is tried again at {end.time}, cancelled at {seen.cancelled_at}"
 
 
 def aborted(seen: Seen) -> Iterator[str]:
     """A group that gives up lets nothing in it go on: at the moment of the failure whatever ran is cancelled."""
-    for event in seen.told:
+    for event in seen.told if State.FAILED in seen.occurred else ():
         group = next(iter(seen.around[event.name]), None)
         if event.state is State.FAILED and group is not None and group.strategy in {"abort", "compensate"}:
             now = seen.time(event) + ROUNDED
@@ -113,11 +113,11 @@ def outcome(seen: Seen) -> Iterator[str]:
 def returned(seen: Seen) -> Iterator[str]:
     """A result comes back unless the caller was cancelled, and says what the trace says; nothing else is raised."""
     exits = any(entry.detail == "exit" and entry.name not in seen.threaded for entry in seen.entries)
-    asked = bool(seen.stopped) or any(entry.detail == "run" for entry in seen.entries if entry.what == "cancel")
+    asked = bool(seen.stopped) or any(entry.detail == "run" for entry in seen.said.get("cancel", ()))
     if seen.raised is not None:
         if not isinstance(seen.raised, SystemExit) or seen.cancelled_at is None:
             yield f"raised {seen.raised!r}"
-    elif exits and not any(entry.what == "cancel" and entry.detail is None for entry in seen.entries):
+    elif exits and not any(entry.detail is None for entry in seen.said.get("cancel", ())):
         yield f"a body raised SystemExit, and the result is {seen.result}"
     elif seen.result is None and seen.cancelled_at is None:
         yield f"{seen.state} without a result"
@@ -127,7 +127,7 @@ def returned(seen: Seen) -> Iterator[str]:
         if seen.result.state is not seen.state:
             yield f"the result is {seen.result.state}, the trace {seen.state}"
         states = {record.name: record.state for record in seen.result.tasks.values()}
-        told = {name: events[-1].state for name, events in seen.by_name.items()}
+        told = {name: states[-1] for name, states in seen.states.items()}
         if states != told:
             yield f"records {states}, trace {told}"
         if {record.name for record in seen.result.abandoned} - seen.threaded:

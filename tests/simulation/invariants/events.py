@@ -1,6 +1,5 @@
 """The record of a run: numbered, in order, legal transitions only, one end for each task, the truth about each skip."""
 
-import itertools
 from collections.abc import Iterator
 
 from orch.event import TRANSITIONS, Event, RunEvent, State, TaskEvent
@@ -11,17 +10,21 @@ __all__ = ("CHECKS",)
 
 def frame(seen: Seen) -> Iterator[str]:
     """Begun by RUNNING, closed by the only final state, numbered without gaps, in order of time."""
-    trace = seen.trace
+    trace, times = seen.trace, [event.time for event in seen.trace]
     if [event.seq for event in trace] != list(range(1, len(trace) + 1)):
         yield f"seq is {[event.seq for event in trace]}"
     if {event.run_id for event in trace} != {"simulated"}:
         yield "another run's events"
-    if any(one.time > other.time for one, other in itertools.pairwise(trace)):
+    if times != sorted(times):
         yield "time goes back"
-    frames = [event for event in trace if isinstance(event, RunEvent)]
+    frames = [event for event in seen.others if isinstance(event, RunEvent)]
     ends = len(trace) > 1 and trace[0] is frames[0] and trace[-1] is frames[-1]
     if not ends or [event.state.is_final for event in frames] != [False, True]:
         yield f"framed by {[event.state for event in frames]}"
+
+
+_ENDS = tuple(state for state in State if state.is_final and state is not State.COMPENSATED)
+_LEGAL = {(one, other) for one in State for other in TRANSITIONS[one]} - {(State.PENDING, State.SUCCEEDED)}
 
 
 def transitions(seen: Seen) -> Iterator[str]:
@@ -29,12 +32,11 @@ def transitions(seen: Seen) -> Iterator[str]:
     missing = seen.steps.keys() - seen.by_name.keys()
     if missing:
         yield f"no event of {sorted(missing)}"
-    for name, events in seen.by_name.items():
-        states = [State.PENDING, *(event.state for event in events)]
-        for one, other in itertools.pairwise(states):
-            if other not in TRANSITIONS[one] or (one, other) == (State.PENDING, State.SUCCEEDED):
-                yield f"{name}: {one.value} -> {other.value}"
-        ends = [state for state in states if state.is_final and state is not State.COMPENSATED]
+    for name, states in seen.states.items():
+        for pair in zip((State.PENDING, *states), states, strict=False):
+            if pair not in _LEGAL:
+                yield f"{name}: {pair[0].value} -> {pair[1].value}"
+        ends = [state for state in states if state in _ENDS]
         if len(ends) != 1:
             yield f"{name} ended {len(ends)} times: {[state.value for state in ends]}"
 
@@ -88,6 +90,9 @@ _WHY = {
 def skips(seen: Seen) -> Iterator[str]:
     """A skip names a reason, and whom to blame: a task that had ended so, or a group in which one had."""
     ended: dict[str, set[State]] = {}
+    if State.SKIPPED not in seen.occurred:
+        yield from (_unasked(event) for event in seen.told if event.reason or event.cause if not _is_stopped(event))
+        return
     for event in seen.told:
         if event.state is State.SKIPPED:
             found = ended.get(_last(event.cause), set())
@@ -96,11 +101,19 @@ def skips(seen: Seen) -> Iterator[str]:
                 yield f"{event.name} skipped because of {event.reason} by {event.cause}"
             elif not (_WHY[event.reason] & found) and not late:
                 yield f"{event.name}: {event.reason} by {event.cause}, which is {found}"
-        elif event.state is not State.CANCELLED and (event.reason or event.cause):
-            yield f"{event.name}: {event.state.value} for the reason {event.reason}"
+        elif (event.reason or event.cause) and not _is_stopped(event):
+            yield _unasked(event)
         if event.state.is_final:
             for name in (event.name, *(group.name for group in seen.around[event.name])):
                 ended.setdefault(name, set()).add(event.state)
+
+
+def _is_stopped(event: TaskEvent) -> bool:
+    return event.state is State.CANCELLED
+
+
+def _unasked(event: TaskEvent) -> str:
+    return f"{event.name}: {event.state.value} for the reason {event.reason}"
 
 
 def _last(path: str | None) -> str:
@@ -118,7 +131,7 @@ def _has_deadline(seen: Seen, path: str | None) -> bool:
 def stops(seen: Seen) -> Iterator[str]:
     """A cancelled task says why: the run was, somebody failed, or the time of a group was over."""
     failed = set[str]()
-    for event in seen.told:
+    for event in seen.told if State.CANCELLED in seen.occurred else ():
         if event.state is State.CANCELLED:
             yield from _stopped(seen, event, failed)
         if event.state is State.FAILED:
@@ -148,7 +161,7 @@ def _stopped(seen: Seen, event: TaskEvent, failed: set[str]) -> Iterator[str]:
 
 def heard(seen: Seen) -> Iterator[str]:
     """Who takes events has had all of them, in order, before the run was over; after a cancellation in its grace."""
-    trace = list(map(_identity, seen.trace))
+    trace = list(map(_identity, seen.trace)) if seen.heard else []
     for each in seen.heard:
         told = list(map(_identity, each))
         hurried = seen.cancelled_at is not None and "slow" in seen.case.subscribers

@@ -16,12 +16,12 @@ def predicted(seen: Seen) -> Iterator[str]:
     expected = _expected(seen.case)
     if not expected.determined or seen.cancelled_at is not None:
         return
-    states = {name: events[-1].state for name, events in seen.by_name.items()}
+    states = {name: states[-1] for name, states in seen.states.items()}
     for name, state in expected.states.items():
         if states.get(name) is not state:
             yield f"{name} is {states.get(name)}, expected {state}"
-    for name, events in seen.by_name.items():
-        found = sum(event.state is State.RUNNING for event in events)
+    for name, each in seen.states.items():
+        found = each.count(State.RUNNING)
         if found != expected.attempts.get(name, 0):
             yield f"{name} made {found} attempts, expected {expected.attempts.get(name, 0)}"
     undone = State.COMPENSATED in states.values()  # a graph leaves out what was undone, a list does not

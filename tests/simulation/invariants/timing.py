@@ -28,7 +28,7 @@ def timeouts(seen: Seen) -> Iterator[str]:
 def timed_out(seen: Seen) -> Iterator[str]:
     """A timeout names the task and its seconds, and there was a call that it cut off."""
     for event in seen.told:
-        if event.state in {State.FAILED, State.RETRYING} and isinstance(event.error, TaskTimeoutError):
+        if isinstance(event.error, TaskTimeoutError) and event.state in {State.FAILED, State.RETRYING}:
             step, error = seen.steps[event.name], event.error
             if (error.task, error.timeout) != (event.path, step.timeout):
                 yield f"{event.name} has {step.timeout} seconds, and failed with {error!r}"
@@ -71,7 +71,7 @@ def _deadline(seen: Seen, group: Group, names: frozenset[str], end: float) -> It
 def delays(seen: Seen) -> Iterator[str]:
     """The policy says how long to wait; the next attempt begins then, and not before, and none after the deadline."""
     unlimited = not seen.ledger.limits and not seen.threaded
-    for name, events in seen.by_name.items():
+    for name, events in seen.by_name.items() if State.RETRYING in seen.occurred else ():
         step = seen.steps[name]
         for one, other in itertools.pairwise(events):
             if one.state is not State.RETRYING:
@@ -124,19 +124,18 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 def idleness(seen: Seen) -> Iterator[str]:
     """At the end of every moment nothing is ready that could run: all it waits for has ended, and slots are free."""
-    if any(entry.what == "undo" for entry in seen.entries) or "slow" in seen.case.subscribers or seen.threaded:
+    if "undo" in seen.said or "slow" in seen.case.subscribers or seen.threaded:
         return  # a group that undoes holds up what comes after it
     waits = seen.waits
     pending, running, settled = set(waits), set[str](), set[str]()
-    for event, after in itertools.pairwise([*seen.told, None]):
-        assert event is not None
+    for event, after in zip(seen.told, [*seen.told[1:], None], strict=False):
         pending.discard(event.name)
         (running.add if event.state is State.RUNNING else running.discard)(event.name)
         if event.state is State.RETRYING and not event.delay:
             continue  # due at once
         if event.state.is_final:
             settled.add(event.name)
-        if after is not None and seen.time(after) > seen.time(event):
+        if after is not None and after.time > event.time:
             idle = [name for name in pending if waits[name] <= settled and _free(seen, name, running)]
             yield from (f"{name} was ready at {seen.time(event)} and not started" for name in sorted(idle))
 

@@ -31,22 +31,28 @@ def once(seen: Seen) -> Iterator[str]:
 
 def _undos(seen: Seen) -> dict[str, list[Entry]]:
     found: dict[str, list[Entry]] = {}
-    for entry in seen.entries:
-        if entry.what == "undo":
-            found.setdefault(entry.name, []).append(entry)
+    for entry in seen.said.get("undo", ()):
+        found.setdefault(entry.name, []).append(entry)
     return found
+
+
+def _entries(seen: Seen) -> list[Entry]:
+    """All of them, if something was undone at all."""
+    return seen.entries if "undo" in seen.said else []
 
 
 def complete(seen: Seen) -> Iterator[str]:
     """Of a group that compensates and did not succeed everything is undone; of no other group anything is."""
+    if not seen.case.undoable:
+        return
     undone = _undos(seen)
     due = set[str]()
     for group in seen.groups.values():
         if _chosen(seen, group) and _worst(seen, group) is not State.SUCCEEDED:
-            due |= {name for name in seen.inside[group.name] if seen.steps[name].undo is not None}
+            due |= seen.inside[group.name] & seen.case.undoable
     for name in undone.keys() - due:
         yield f"{name} was undone, and no group around it compensates"
-    late = {event.path.rsplit("/", 1)[-1] for event in seen.trace if isinstance(event, CompensationEvent)}
+    late = {event.path.rsplit("/", 1)[-1] for event in seen.others if isinstance(event, CompensationEvent)}
     for name in due - undone.keys() - late:
         if seen.final.get(name) is State.SUCCEEDED:
             yield f"{name} was not undone"
@@ -55,7 +61,7 @@ def complete(seen: Seen) -> Iterator[str]:
 def _chosen(seen: Seen, group: Group) -> bool:
     """Whether the group compensates: always, or because its own strategy has said so."""
     if "," in group.strategy:
-        asked = [entry for entry in seen.entries if entry.what == "asked" and entry.name == group.name]
+        asked = (entry for entry in seen.said.get("asked", ()) if entry.name == group.name)
         return any(entry.detail[1] == "compensate" for entry in asked)
     return group.strategy == "compensate"
 
@@ -71,7 +77,7 @@ def reverse(seen: Seen) -> Iterator[str]:
     """Within a group the last to succeed is undone first, one after another."""
     ended = {event.name: event.seq for event in seen.told if event.state is State.SUCCEEDED}
     open_, last = None, dict[str, int]()
-    for entry in seen.entries:
+    for entry in _entries(seen):
         if entry.what == "undo" and entry.name in ended:
             group = _undoer(seen, entry.name)
             if group in last and last[group] < ended[entry.name]:
@@ -100,7 +106,7 @@ def _root_only(seen: Seen) -> bool:
 def apart(seen: Seen) -> Iterator[str]:
     """While something of a group is undone no body of the group runs, and none begins later."""
     active, closed = set[str](), set[str]()
-    for entry in seen.entries:
+    for entry in _entries(seen):
         if entry.what == "start":
             active.add(entry.name)
             if entry.name in closed:
@@ -118,10 +124,12 @@ def apart(seen: Seen) -> Iterator[str]:
 
 def recorded(seen: Seen) -> Iterator[str]:
     """COMPENSATED is who was undone, and nobody else; one that could not be is said, and stays as it was."""
-    outcomes = {entry.name: entry.detail for entry in seen.entries if entry.what == "undone"}
-    failed = [event.path.rsplit("/", 1)[-1] for event in seen.trace if isinstance(event, CompensationEvent)]
-    for name, events in seen.by_name.items():
-        compensated = any(event.state is State.COMPENSATED for event in events)
+    outcomes = {entry.name: entry.detail for entry in seen.said.get("undone", ())}
+    failed = [event.path.rsplit("/", 1)[-1] for event in seen.others if isinstance(event, CompensationEvent)]
+    if not outcomes and not failed and State.COMPENSATED not in seen.occurred:
+        return
+    for name, states in seen.states.items():
+        compensated = State.COMPENSATED in states
         ok = outcomes.get(name) == "ok" and seen.final.get(name) is State.SUCCEEDED
         if compensated != ok:
             yield f"{name}: compensated is {compensated}, its compensation {outcomes.get(name)}"
@@ -134,7 +142,7 @@ def recorded(seen: Seen) -> Iterator[str]:
 def in_time(seen: Seen) -> Iterator[str]:
     """No compensation goes on after the time of all those of its group is over."""
     began = dict[str, float]()
-    for entry in seen.entries:
+    for entry in _entries(seen):
         if entry.what in {"undo", "undone"}:
             group = _undoer(seen, entry.name)
             first = began.setdefault(group, entry.time)
