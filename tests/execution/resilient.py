@@ -14,7 +14,7 @@ from anyio.lowlevel import checkpoint
 import orch
 import orch.testing
 from orch import AsyncRunner, Event, RunResult, State, Task
-from orch.event import TRANSITIONS, CircuitEvent, CompensationEvent, LogEvent, RunEvent, TaskEvent
+from orch.event import TRANSITIONS, ChunkEvent, CircuitEvent, CompensationEvent, LogEvent, RunEvent, TaskEvent
 from orch.plan import Plan
 from orch.testing import VirtualClock
 
@@ -90,7 +90,18 @@ def frame(trace: Sequence[Event], run_id: str) -> None:
     assert isinstance(first, RunEvent)
     assert isinstance(last, RunEvent)
     assert (first.state, last.state.is_final) == (State.RUNNING, True)
-    assert all(isinstance(event, TaskEvent | LogEvent | CircuitEvent | CompensationEvent) for event in between)
+    said = TaskEvent | LogEvent | CircuitEvent | CompensationEvent | ChunkEvent
+    assert all(isinstance(event, said) for event in between)
+    check_chunks(trace)
+
+
+def check_chunks(trace: Sequence[Event]) -> None:
+    """Chunks are told while their task runs, neither before nor after."""
+    running = set[str]()
+    for event in trace:
+        if isinstance(event, TaskEvent):
+            (running.add if event.state is State.RUNNING else running.discard)(event.path)
+        assert not isinstance(event, ChunkEvent) or event.path in running, event
 
 
 def check_task(events: Sequence[TaskEvent]) -> None:
@@ -182,6 +193,11 @@ def circuits(result: RunResult) -> list[tuple[str, str | None, str, str]]:
 def logged(result: RunResult, path: str) -> list[tuple[str, str]]:
     """What was logged about a task: level and message."""
     return [(e.level, e.message) for e in result.trace if isinstance(e, LogEvent) and e.path == path]
+
+
+def chunks_of(trace: Sequence[Event], path: str) -> list[Any]:
+    """What a task has streamed."""
+    return [event.chunk for event in trace if isinstance(event, ChunkEvent) and event.path == path]
 
 
 # -- steps -------------------------------------------------------------------------------------------------------------
