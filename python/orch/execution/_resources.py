@@ -196,6 +196,9 @@ class Resources(Pool):
         One that could not be opened, or is gone, is so for the whole run, and its error that of all who ask, unless one
         of them comes `again`, for another attempt.
         """
+        known = self._held.get(resource)
+        if known is not None and known.is_open and known.error is None:  # as it mostly is
+            return known.value
         if not self._is_used:
             self._is_used = True
             self._start(self._see_off)
