@@ -763,6 +763,52 @@ async def test_a_compensation_may_try_again(diary: Diary) -> None:
     assert diary.lines == ["try", "try", "undo with value"]
 
 
+async def test_what_two_others_use_breaks_once(diary: Diary) -> None:
+    crash = anyio.Event()
+    fragile = crashing(ConnectionError(), crash)
+
+    def above(name: str) -> Resource[str]:
+        @resource(name=name)
+        async def made(it: str = orch.use(fragile)) -> AsyncIterator[str]:
+            yield name
+
+        return made
+
+    async def hang(_: str) -> None:
+        crash.set()
+        await anyio.sleep(3600)
+
+    steps = Parallel(*(using(made, f"s{i}", hang) for i, made in enumerate([fragile, above("a"), above("b")])))
+    result = await settle(steps)
+    assert (result.state, len(result.errors)) == (State.FAILED, 1)
+
+
+async def test_resources_use_each_other_to_any_depth() -> None:
+    """In layers of two, of which each uses both of the layer below: the paths are too many to walk."""
+
+    def layer(below: list[Resource[int]]) -> list[Resource[int]]:
+        @resource
+        async def made(a: int = orch.use(below[0]), b: int = orch.use(below[1])) -> AsyncIterator[int]:
+            yield max(a, b) + 1
+
+        return [made, Resource[int](made.fn)]
+
+    failures = [ConnectionError("once")]
+
+    @resource
+    async def base() -> AsyncIterator[int]:
+        for error in failures:
+            failures.clear()
+            raise error
+        yield 0
+
+    top = [base, base]
+    for _ in range(300):
+        top = layer(top)
+    result = await settle(using(top[0], retry=Retry(2, delay=0)))
+    assert (result.value, result.tasks["step"].attempts) == (300, 2)
+
+
 # -- policies ----------------------------------------------------------------------------------------------------------
 
 

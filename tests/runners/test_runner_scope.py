@@ -1,8 +1,10 @@
 """Resources with the scope of a runner: open for all runs in its block, or for one run where there is no block."""
 
 import functools
+import gc
 import logging
 import threading
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -282,6 +284,28 @@ async def test_a_block_that_is_cancelled_while_it_waits_ends_those_runs(diary: D
     assert results[0].state is State.FAILED
     assert "the block of the runner was left" in str(results[0].errors[0])
     assert diary.lines == ["open pool", "close pool"]
+
+
+async def test_a_block_remembers_nothing_of_runs_that_are_over(diary: Diary) -> None:
+    pool = diary.make()
+
+    @resource
+    async def session(it: str = orch.use(pool)) -> AsyncIterator[str]:
+        yield it
+
+    class Input: ...
+
+    async def play(made: Resource[str]) -> weakref.ref[Input]:
+        async def step(given: Input, it: str = orch.use(made)) -> None: ...
+
+        given = Input()
+        await runner.run(step, given=given)
+        return weakref.ref(given)
+
+    async with AsyncRunner() as runner:
+        given = [await play(pool), await play(session)]
+        gc.collect()
+        assert [each() for each in given] == [None, None]
 
 
 async def test_a_block_is_entered_once_at_a_time(diary: Diary) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
 from types import TracebackType
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import attrs
 from anyio import CancelScope, create_task_group, current_time, get_cancelled_exc_class
@@ -32,11 +32,6 @@ _logger = logging.getLogger("orch")
 Spawn = Callable[..., object]  # starts a task, as `start_soon` does
 
 
-class _User(Protocol):
-    def lost(self, held: Held) -> None:
-        """Hear that what it uses could not be opened, or is gone."""
-
-
 @attrs.define(eq=False)
 class Held:
     """One resource that is being opened, is open, or was."""
@@ -47,8 +42,8 @@ class Held:
     trace: TracebackType | None = None  # that of the error
     is_open: bool = False  # whether it has been opened
     waiting: int = 0  # who waits for it to be opened
-    users: set[_User] = attrs.field(factory=set[_User])
-    inside: list[Held] = attrs.field(factory=list["Held"])  # what it uses
+    users: set[Held | Resources] = attrs.field(factory=set)
+    is_broken: bool = False  # whether something it uses is gone
     opening: CancelScope = attrs.field(factory=lambda: CancelScope(shield=True))  # to be cancelled if nobody waits
     life: CancelScope = attrs.field(factory=CancelScope)  # in it, and shielded from it once it is open
     ready: Signal = attrs.field(factory=Signal)  # it is open, or over
@@ -58,7 +53,7 @@ class Held:
     @property
     def is_sound(self) -> bool:
         """Whether it can be used, or will be once it is open."""
-        return self.error is None and not self.over.is_set() and all(each.is_sound for each in self.inside)
+        return not self.is_broken and self.error is None and not self.over.is_set()
 
     @property
     def is_withdrawn(self) -> bool:
@@ -75,10 +70,17 @@ class Held:
             if not self.waiting and not self.ready.is_set():
                 self.opening.cancel()
 
-    def lost(self, held: Held) -> None:
-        """Pass on that something it uses is gone: so it is for those who use it."""
-        for user in tuple(self.users):
-            user.lost(held)
+    def lose(self) -> None:
+        """Tell all who use it, be it through another, that it could not be opened or is gone."""
+        told, left = set[object](), [self]
+        while left:
+            for user in left.pop().users - told:
+                told.add(user)
+                if isinstance(user, Held):
+                    user.is_broken = True
+                    left.append(user)
+                else:
+                    user.lost(self)
 
 
 class Pool:
@@ -91,7 +93,7 @@ class Pool:
         self._begun: dict[Held, None] = {}  # those that are not over, in order: the opened ones last, as they opened
         self.problems: list[BaseException] = []  # of closing
 
-    async def hold(self, resource: Resource[Any], user: _User) -> Held:
+    async def hold(self, resource: Resource[Any], user: Held | Resources) -> Held:
         """Return a resource that is open, or could not be opened; who else asks for it meanwhile gets the same."""
         while True:
             held = self._held.get(resource)
@@ -109,6 +111,11 @@ class Pool:
     def context(self) -> object:
         """Return the Context with which resources are opened."""
         return None
+
+    def part(self, user: Held | Resources) -> None:
+        """Hear that somebody uses nothing of it any more."""
+        for held in self._begun:
+            held.users.discard(user)
 
     async def close(self) -> None:
         """Close what is open, the last that was opened first, each in as much time as the grace says."""
@@ -139,6 +146,8 @@ class Pool:
         if error is not None:
             self._failed(held, _meaning(error))
         held.value = None
+        if held.resource.uses:
+            self.part(held)
         held.ready.set()
         held.over.set()
 
@@ -148,7 +157,6 @@ class Pool:
             inner = await self.hold(used, held)
             if inner.error is not None:
                 raise inner.error
-            held.inside.append(inner)
             values[name] = inner.value
         call = resource.factory(values, self.context())
         async with managed(resource, call, self._grace) as held.value:
@@ -166,7 +174,7 @@ class Pool:
         annotate(error, f"while resource {name!r} was {when}")
         held.error, held.trace = error, error.__traceback__
         if is_wanted:
-            held.lost(held)
+            held.lose()
         else:
             self.problems.append(error)
 
@@ -209,7 +217,7 @@ class Resources(Pool):
             raise held.error.with_traceback(held.trace)  # else it would grow with every step that raises it
         return held.value
 
-    async def hold(self, resource: Resource[Any], user: _User) -> Held:
+    async def hold(self, resource: Resource[Any], user: Held | Resources) -> Held:
         """Return a resource, that of the runner if it has the scope of one and the runner keeps any."""
         if resource in self._failures:
             return self._failures[resource]
@@ -223,6 +231,12 @@ class Resources(Pool):
         run = self._run
         return None if run.context is None else run.context._view(None, 0, self._log)  # noqa: SLF001 (made for this)
 
+    def part(self, user: Held | Resources) -> None:
+        """Hear that somebody uses nothing of it any more, nor of what the runner keeps."""
+        super().part(user)
+        if self._keeper is not None:
+            self._keeper.part(user)
+
     def lost(self, held: Held) -> None:
         """Remember that a resource is not to be had; one that was in use takes the run with it."""
         self._failures[held.resource] = held
@@ -234,9 +248,12 @@ class Resources(Pool):
         self._run.collapse(RuntimeError("the block of the runner was left, and what it had opened is closed"))
 
     def _forget(self, resource: Resource[Any]) -> None:
-        self._failures.pop(resource, None)
-        for _, used in resource.uses:
-            self._forget(used)
+        seen, left = set[Resource[Any]](), [resource]
+        while left and self._failures:
+            each = left.pop()
+            self._failures.pop(each, None)
+            left += [used for _, used in each.uses if used not in seen]
+            seen.update(used for _, used in each.uses)
 
     def _log(self, level: str, message: str) -> None:
         self._run.note(LogEvent, "", level, message)
@@ -249,8 +266,7 @@ class Resources(Pool):
             await self.close()
         for error in self.problems:
             self._run.spoil(error)
-        if self._keeper is not None:
-            self._keeper.part(self)
+        self.part(self)
 
 
 class Keeper(Pool):
@@ -266,9 +282,10 @@ class Keeper(Pool):
         """Begin; from now on the caller must get to `end`."""
         await self._group.__aenter__()
 
-    def part(self, run: Resources) -> None:
-        """Hear that a run is over."""
-        self.runs.discard(run)
+    def part(self, user: Held | Resources) -> None:
+        """Hear that somebody uses nothing of it any more."""
+        super().part(user)
+        self.runs.discard(cast("Resources", user))
         if not self.runs:
             self._alone.set()
 
