@@ -38,7 +38,7 @@ class Stream:
         self._stop: int | None = None  # the length of the journal, once the run is over
         self._read = self._out = 0  # how many events were fetched before the last call, and in it
         self._lifted = self._most = 0
-        self._news = Signal()
+        self._news, self._is_woken = Signal(), False
         self._freed: Callable[[], object] = _nothing
 
     @property
@@ -74,12 +74,14 @@ class Stream:
 
     def wake(self) -> None:
         """There may be something to fetch."""
-        self._news.set()
+        if not self._is_woken:  # cheap to repeat, since it is repeated for every chunk
+            self._is_woken = True
+            self._news.set()
 
     async def more(self) -> None:
         """Wait until there may be something."""
         await self._news.wait()
-        self._news = Signal()
+        self._news, self._is_woken = Signal(), False
 
     def fetch(self) -> list[Event]:
         """Return the next few events, if there are any; those of the call before count as read."""
