@@ -21,7 +21,7 @@ from orch.execution._rows import rows
 from orch.execution._run import Run
 from orch.execution._trace import lend
 from orch.execution._values import RunSource, arguments
-from orch.plan import NONE, Plan, Tile, tile_of
+from orch.plan import NONE, Plan, Tile, handlers_in, tile_of
 
 __all__ = ("inside", "mapped", "outcome", "tile_size", "tile_values")
 
@@ -162,11 +162,12 @@ class _Step:
         return tile
 
 
-def inside(run: Run, plan: Plan, values: list[Any], limit: int) -> Run:
+def inside(run: Run, plan: Tile, values: list[Any], limit: int) -> Run:
     """Make a run for a step of another: it is told the same time, its steps get the same Context and resources."""
     began = run.schedule.now()
     inner = Run(plan, values, run.run_id, attrs.evolve(run.options, subscribers=(), limit=limit))
     inner.started = run.time(began)
     inner.use = run.use
+    inner.answering, inner.handlers = run.answering, handlers_in(plan, run.answering)
     lend(run, inner)
     return inner

@@ -32,6 +32,7 @@ class Questions:
     given: Mapping[str, Any] = MappingProxyType({})  # the inputs, as they came
     select: tuple[str, ...] | None = None
     parent: str | None = None  # the id of the run that this one was resumed from
+    answering: Mapping[str, Callable[[Any], Any]] = MappingProxyType({})  # the handlers, as they came
     handlers: Mapping[int, Callable[[Any], Any]] = _NONE  # by interrupt
     kept: Mapping[int, Any] = _NONE  # questions of an earlier run, which need not be made again
     asked: Mapping[int, Pause] = _NONE  # what nobody here answers; also what has been answered since

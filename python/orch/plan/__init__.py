@@ -7,7 +7,7 @@ from orch.plan._draft import NONE
 from orch.plan._identity import Identity, Key, Unhashable
 from orch.plan._lower import compile  # noqa: A004 (the verb users know from re)
 from orch.plan._plan import COLLECT, IN_PLACE, RULES, Plan
-from orch.plan._questions import asked_for, handlers_for, named
+from orch.plan._questions import asked_for, handlers_for, handlers_in, named
 from orch.plan._rules import Guard, Rules
 from orch.plan._tile import Tile, tile_of
 from orch.plan._undo import Undo
@@ -29,6 +29,7 @@ __all__ = (
     "caching",
     "compile",
     "handlers_for",
+    "handlers_in",
     "named",
     "select",
     "tile_of",

@@ -6,12 +6,12 @@ group; its value will be in slot k. Everything here is made once and only read a
 
 from collections.abc import Callable, Iterable
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
 from orch._core import Dag, Layout
-from orch.definition import Graph, Workflow
+from orch.definition import Graph, Map, Workflow
 from orch.plan._draft import Draft, distinct
 from orch.plan._part import part_of
 from orch.plan._rules import Rules
@@ -107,6 +107,13 @@ class Plan:
     def interrupts(self) -> list[int]:
         """The steps that ask questions, in order of definition."""
         return [node for node, rules in self.rules.items() if rules.form == "interrupt"]
+
+    @cached_property
+    def bodies(self) -> list["Plan"]:
+        """The plans of what maps in it do for each item, at any depth."""
+        maps = (self.draft.task(node) for node, rules in self.rules.items() if rules.form == "map")
+        inside: list[Plan] = [Workflow._compile(cast("Map", each).body) for each in maps]  # noqa: SLF001 (it is kept there)
+        return inside + [deeper for body in inside for deeper in body.bodies]
 
     @cached_property
     def shape(self) -> dict[str, tuple[Any, ...]]:

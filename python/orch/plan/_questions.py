@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from orch.errors import DefinitionError, close_matches, did_you_mean, expect
+from orch.errors import DefinitionError, UnsupportedError, close_matches, did_you_mean, expect
 from orch.event import State
 from orch.event._text import brief
 from orch.plan._plan import Plan
+from orch.plan._tile import Tile
 
-__all__ = ("asked_for", "handlers_for", "named")
+__all__ = ("asked_for", "handlers_for", "handlers_in", "named")
 
 _SHOWN = 20  # names in a message
 
@@ -19,20 +20,50 @@ def named(plan: Plan, name: str, nodes: Iterable[int]) -> list[int]:
     return [at[name]] if name in at else [node for node in at.values() if plan.name(node) == name]
 
 
-def handlers_for(plan: Plan, handlers: Mapping[str, Callable[[Any], Any]] | None) -> dict[int, Callable[[Any], Any]]:
-    """Return who answers which interrupt, given by path or by name; a DefinitionError says what there is none for."""
-    if handlers is None:
-        return {}
-    expect("handlers", handlers, Mapping)
+Handlers = Mapping[str, Callable[[Any], Any]]
+
+
+def handlers_for(plan: Plan, handlers: Handlers | None) -> dict[int, Callable[[Any], Any]]:
+    """Return who answers which interrupt, given by path or by name.
+
+    Raises:
+        DefinitionError: There is no interrupt of such a name, nor in a map.
+        UnsupportedError: An interrupt in a map has no handler: no run can pause in the middle of an item.
+    """
+    if handlers is None and not plan.bodies:
+        return {}  # as it mostly is
+    if handlers is not None:
+        expect("handlers", handlers, Mapping)
     found = dict[int, Callable[[Any], Any]]()
-    for name, handler in sorted(handlers.items(), key=lambda item: item[0] in plan.paths.values()):  # paths go last
-        expect("handlers", name, str)
+    for name, handler in sorted((handlers or {}).items(), key=lambda item: item[0] in plan.paths.values()):
+        expect("handlers", name, str)  # paths come last, and go before names
         if not callable(handler):
             raise TypeError(f"handlers[{name!r}]: expected a function of the question, found {brief(handler)}")
         nodes = named(plan, name, plan.interrupts)
-        if not nodes:
+        if not nodes and not any(named(body, name, body.interrupts) for body in plan.bodies):
             raise DefinitionError(f"handlers: {_unknown(plan, name, plan.interrupts)}")
         found |= dict.fromkeys(nodes, handler)
+    for body in plan.bodies:
+        _check_answered(body, handlers or {})
+    return found
+
+
+def _check_answered(body: Plan, handlers: Handlers) -> None:
+    for node in body.interrupts:
+        if not {body.paths[node], body.name(node)} & handlers.keys():
+            name = body.name(node)
+            cure = f"give it one, handlers={{{name!r}: …}}, or ask outside of the map"
+            raise UnsupportedError(f"the question {name!r} in the items of a map is answered by a handler only; {cure}")
+
+
+def handlers_in(tile: Tile, handlers: Handlers) -> dict[int, Callable[[Any], Any]]:
+    """Return who answers the interrupts in items of a map, by their paths in an item or by their names."""
+    if not handlers:
+        return {}
+    body, found = tile.body, dict[int, Callable[[Any], Any]]()
+    for node in tile.interrupts:
+        path = body.paths[node % tile.stride]
+        found[node] = handlers[path if path in handlers else tile.name(node)]
     return found
 
 
@@ -86,6 +117,7 @@ def _unknown(plan: Plan, name: str, nodes: Iterable[int]) -> str:
     if named(plan, name, plan.nodes):
         return f"step {name!r} is no Interrupt"
     names = dict.fromkeys(each for node in nodes for each in (plan.name(node), plan.paths[node]))
+    names |= dict.fromkeys(body.name(node) for body in plan.bodies for node in body.interrupts)
     return f"there is no question {name!r}{did_you_mean(close_matches(name, names), '; {}')}"
 
 

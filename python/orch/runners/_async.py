@@ -287,6 +287,7 @@ class AsyncRunner:
         context: Context[Any] | None = None,
         on_error: OnError = "raise",
         limit: int | None = None,
+        handlers: Handlers = None,
         run_id: str | None = None,
         subscribers: Subscribers = (),
         raise_on_failure: bool = True,
@@ -305,6 +306,7 @@ class AsyncRunner:
             on_error: `"raise"`: the first item that fails ends the others. `"collect"`: all are tried, and the value of
                 one that failed is None.
             limit: How many steps of items at most are active at a time, besides the limit of the runner.
+            handlers: As for `run`: every item asks them. A question in an item has to have one.
             run_id: Names the run; the items are `run_id[0]` and so on.
             subscribers: As for `run`.
             raise_on_failure: As for `run`.
@@ -322,7 +324,7 @@ class AsyncRunner:
         """
         given = inputs_or_context, inputs, context, inputs_as_keywords
         step = map_of(workflow, map_over, map_mode, limit, on_error)
-        run = self._begin(step, given, None, run_id, _callables(subscribers))
+        run = self._begin(step, given, None, run_id, _callables(subscribers), handlers=handlers)
         await execute(run)
         result = map_result(run)
         if raise_on_failure:
@@ -341,6 +343,7 @@ class AsyncRunner:
         context: Context[Any] | None = None,
         on_error: OnError = "raise",
         limit: int | None = None,
+        handlers: Handlers = None,
         run_id: str | None = None,
         subscribers: Subscribers = (),
         raise_on_failure: bool = True,
@@ -361,7 +364,7 @@ class AsyncRunner:
         """
         given = inputs_or_context, inputs, context, inputs_as_keywords
         step = map_of(workflow, map_over, map_mode, limit, on_error)
-        run = self._begin(step, given, None, run_id, _callables(subscribers))
+        run = self._begin(step, given, None, run_id, _callables(subscribers), handlers=handlers)
         return MapRun(run, _known, raises=raise_on_failure)
 
     def _begin(
@@ -392,7 +395,7 @@ class AsyncRunner:
         values = values_for(plan, inputs, shared)
         options = attrs.evolve(self._options, subscribers=everybody, keeper=self._keeper())
         run = Run(plan, values, run_id or uuid.uuid4().hex, options)
-        run.given, run.select, run.handlers = inputs, chosen, answering
+        run.given, run.select, run.answering, run.handlers = inputs, chosen, handlers or {}, answering
         if shared is not None:
             bind(run, shared)
         return run

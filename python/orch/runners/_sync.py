@@ -82,7 +82,7 @@ class Runner:
         return self._open(self._within, call)
 
     def resume(self, run: RunResult | str, workflow: Runnable, /, **options: Any) -> RunResult:
-        """Go on with a run that has ended; options and result are as for `AsyncRunner.resume`, errors also as for `run`."""
+        """Go on with a run that has ended; options, result and errors are as for `AsyncRunner.resume` and `run`."""
         plan = self._checked("resume", workflow, options)
         return self._open(self._within, partial(self._runner.resume, run, plan, **options))
 
