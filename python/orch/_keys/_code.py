@@ -3,6 +3,7 @@
 Of code it is what it does that counts: not where it stands, which is line numbers and names of files.
 """
 
+import dis
 import functools
 import types
 from collections.abc import Iterator
@@ -64,8 +65,47 @@ def _held(fn: types.FunctionType) -> dict[str, Any]:
     held = {f"default of {name!r}": value for name, value in defaults.items()}
     for name, cell in zip(code.co_freevars, fn.__closure__ or (), strict=False):
         if name != "__class__":  # of a method that says super(): the class it is in
-            held[f"closure {name!r}"] = cell
+            held[f"closure {name!r}"] = Closed(fn, name, cell)
     return held
+
+
+class Closed(NamedTuple):
+    """A value that a function has closed over.
+
+    It counts as it was when it was first looked at: another one in its place counts, a change within it does not, nor
+    what the function itself puts there. So a step may count its calls, in a list or by `nonlocal`.
+    """
+
+    fn: types.FunctionType
+    name: str
+    cell: types.CellType
+
+    def digest(self, functions: list[Any], depth: int) -> bytes:
+        """Return the digest, which the function keeps: nobody else lives as long."""
+        seen = self._seen()
+        known = seen.get(self.name)
+        value = self.cell.cell_contents
+        if known is None or (known[0] is not value and self.name not in _assigned(self.fn.__code__)):
+            out = Out(functions)
+            put(out, value, depth)
+            known = seen[self.name] = value, blake2b(out, digest_size=32).digest()
+        return known[1]
+
+    def _seen(self) -> dict[str, tuple[Any, bytes]]:
+        owner, seen = getattr(self.fn, _SEEN, (0, {}))
+        if owner != id(self.fn):  # functools.wraps has copied it
+            seen = dict[str, tuple[Any, bytes]]()
+            setattr(self.fn, _SEEN, (id(self.fn), seen))
+        return seen
+
+
+_SEEN = "__orch_closed__"
+
+
+@lru_cache(4096)
+def _assigned(code: types.CodeType) -> frozenset[str]:
+    """Return the names of variables around a function that it assigns to."""
+    return frozenset(each.argval for each in dis.get_instructions(code) if each.opname == "STORE_DEREF")
 
 
 class Methods:
@@ -103,7 +143,7 @@ def _put_code(out: Out, code: types.CodeType, _: int) -> None:
 
 def _put_function(out: Out, fn: types.FunctionType, depth: int) -> None:
     if fn in out.open:  # it has closed over itself
-        out += b"r%x;" % out.open.index(fn)
+        put_text(out, _name(fn), b"r")
         return
     out.open.append(fn)
     try:
@@ -125,13 +165,13 @@ def _put_held(out: Out, held: dict[str, Any], depth: int) -> None:
             raise problem.inside(f" ({name})") from None
 
 
-def _put_cell(out: Out, cell: types.CellType, depth: int) -> None:
+def _put_closed(out: Out, closed: Closed, depth: int) -> None:
     try:
-        value = cell.cell_contents
+        data = closed.digest(out.open, depth)
     except ValueError:  # not assigned yet
         out += b"e"
     else:
-        put(out, value, depth)
+        put_bytes(out, data)
 
 
 def _put_callable(out: Out, fn: Any, depth: int) -> None:
@@ -150,7 +190,7 @@ PUT.update(
     {
         types.CodeType: _put_code,
         types.FunctionType: _put_function,
-        types.CellType: _put_cell,
+        Closed: _put_closed,
         Methods: _put_methods,
         types.ModuleType: lambda out, value, _: put_text(out, value.__name__, b"M"),
         **dict.fromkeys(
