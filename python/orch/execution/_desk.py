@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
+from contextlib import nullcontext
 from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Any
@@ -23,6 +24,7 @@ __all__ = ("Desk",)
 
 _FOREVER = float("inf")
 _FEW = 64
+_FREE = nullcontext()
 Timer = list[Any]  # when, a number that keeps the order, what to call or None
 _logger = logging.getLogger("orch")
 
@@ -107,7 +109,7 @@ class Desk:
         with CancelScope(shield=True):
             while not run.broken and (self._is_going() or self._outlasting() or self.leaving()):
                 self._alarm = self._timers[0][0] if self._timers else _FOREVER
-                with move_on_at(self._alarm):
+                with move_on_at(self._alarm) if self._timers else _FREE:
                     await self._news.wait()
                 self._news = Signal()
                 if self._timers and self._timers[0][0] <= current_time():
@@ -118,6 +120,7 @@ class Desk:
                 run.react()
                 run.publish()
                 run.spread()
+            self.leaving = _nobody  # threads know their desk: no cycle is to be left
             settled.set()
 
     def _is_going(self) -> bool:
@@ -128,8 +131,6 @@ class Desk:
 
     def _outlasting(self) -> bool:
         """Say whether bodies in threads have outlived the run, which from now on waits as long as its grace says."""
-        if self._run.schedule.is_active():
-            return False
         for scope, _ in self._run.outlasting.values():
             scope.deadline = min(scope.deadline, current_time() + self._run.options.grace)
         return bool(self._run.outlasting)

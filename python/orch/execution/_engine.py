@@ -150,7 +150,7 @@ async def _attend(desk: Desk, settled: Signal) -> None:
 def _late_desk(run: Run, group: TaskGroup, settled: Signal, delay: float, do: Callable[[], object]) -> object:
     """Open the desk of a run that had nothing for it to do until now."""
     desk = Desk(run)
-    run.context_vars.copy().run(group.start_soon, desk.attend, settled)
+    run.context_vars.copy().run(group.start_soon, _attend, desk, settled)
     return desk.later(delay, do)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from typing import cast
 
 from orch.definition import Group
 from orch.errors import CircuitOpenError
@@ -36,9 +37,7 @@ def enter(run: Run, guard: Guard) -> None:
 
 
 def _begin(run: Run, scope: int) -> Permit | CircuitOpenError | None:
-    group, permit = run.plan.draft.scopes[scope].group, None
-    if not isinstance(group, Group):
-        return None
+    group, permit = _group(run, scope), None
     if group.breaker is not None:
         try:
             permit = group.breaker.admit(run.clock())
@@ -53,8 +52,8 @@ def _begin(run: Run, scope: int) -> Permit | CircuitOpenError | None:
 
 def leave(run: Run, scope: int, worst: State) -> None:
     """Tell the breaker of a group how the group ended."""
-    group, permit = run.plan.draft.scopes[scope].group, run.guards.get(scope)
-    if not isinstance(group, Group) or group.breaker is None or not isinstance(permit, Permit):
+    group, permit = _group(run, scope), run.guards.get(scope)
+    if group.breaker is None or not isinstance(permit, Permit):
         return
     try:
         change = _told(group.breaker, permit, worst, run.blame(scope), run.clock())
@@ -62,6 +61,10 @@ def leave(run: Run, scope: int, worst: State) -> None:
         _logger.exception("the breaker of group %r failed; what became of the group it does not know", group.name)
     else:
         run.circuit(run.plan.draft.scope_path(scope), group.breaker.name, change)
+
+
+def _group(run: Run, scope: int) -> Group:
+    return cast("Group", run.plan.draft.scopes[scope].group)  # a lone task has no scope to guard
 
 
 def _told(breaker: CircuitBreaker, permit: Permit, worst: State, error: Exception | None, now: float) -> Change | None:

@@ -117,6 +117,8 @@ class Threads:
     def _obeyed(self, node: int) -> None:
         if self.run.schedule.state(node) == State.RUNNING.code:
             self.run.schedule.cancel(node)
+        else:  # it was abandoned in this very moment
+            self._let_go(node)
 
     def hand_over(self, job: Job, *, reserved: bool = False) -> None:
         """Have a thread do a job, before any step; a reserved one gets a thread of its own if all are busy."""
@@ -284,6 +286,8 @@ class Threads:
             self.desk.messages.append(partial(self._obeyed, step))
         elif isinstance(error, Exception):
             run.fail(step, error)
+            if step in run.abandoned:  # in this very moment
+                self._let_go(step)
         else:
             self.desk.messages.append(partial(run.interrupt, step, error))
         self.desk.wake()

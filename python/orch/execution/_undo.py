@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from itertools import count
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -35,9 +34,8 @@ E = TypeVar("E", bound=BaseException)
 def due(run: Run, scope: int, worst: State) -> list[int]:
     """Return the steps of a group that are to be undone now that all in it have ended, in that order."""
     row = run.plan.draft.scopes[scope]
-    chosen = scope in run.undoing
-    if isinstance(row.group, Group):
-        chosen = chosen or row.group.on_failure is FailureStrategy.COMPENSATE
+    group = cast("Group", row.group)  # a lone task is not guarded
+    chosen = scope in run.undoing or group.on_failure is FailureStrategy.COMPENSATE
     if worst is State.SUCCEEDED or not chosen:
         return []
     having = [node for node in range(row.start, row.end) if node in run.trails and node not in run.undone]
@@ -137,7 +135,9 @@ def _too_late(run: Run, node: int) -> TaskTimeoutError:
 async def _tried(run: Run, node: int, cause: Exception | None, value: object) -> None:
     """Call the compensation, as often as its own policy says."""
     task, path, began = _undo(run, node).task, run.plan.path(node), run.clock()
-    for attempt in count(1):
+    attempt = 0
+    while True:
+        attempt += 1
         try:
             call = await _prepared(run, node, cause, value, attempt)
             job = Job(call) if task.signature.kind != "coroutine" and task.thread is not False else None
