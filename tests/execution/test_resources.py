@@ -4,6 +4,7 @@ import contextlib
 import functools
 import gc
 import threading
+import traceback
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
@@ -436,6 +437,14 @@ async def test_what_opening_raises_fails_every_step_that_asks() -> None:
     notes = error.__notes__
     assert "while resource 'it' was opened" in notes
     assert any("'late'" in note for note in notes)
+
+
+async def test_the_traceback_of_a_shared_error_leads_to_the_resource_and_does_not_grow() -> None:
+    made = broken(ConnectionError("no route"), at="open")
+    result = await settle(Parallel(*(using(made, f"s{i}") for i in range(50)), on_failure="continue"))
+    frames = [frame.f_code.co_name for frame, _ in traceback.walk_tb(result.errors[0].__traceback__)]
+    assert "it" in frames
+    assert len(frames) < 20
 
 
 async def test_a_failed_opening_is_not_repeated_unless_a_step_tries_again() -> None:
