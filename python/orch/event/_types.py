@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import attrs
 
+from orch.event._discreet import Discreet
 from orch.event._state import State
 from orch.event._text import brief
 
@@ -34,8 +35,8 @@ def sealed(cls: type[T]) -> type[T]:
     return cls
 
 
-@attrs.frozen(weakref_slot=False)
-class Event:
+@attrs.frozen(weakref_slot=False, repr=False)
+class Event(Discreet):
     """What all events have: `time` is aware and in UTC, `path` that of the task it is about, `""` for the run."""
 
     run_id: str
@@ -44,7 +45,7 @@ class Event:
     path: str
 
 
-@attrs.frozen(weakref_slot=False)
+@attrs.frozen(weakref_slot=False, repr=False)
 class RunEvent(Event):
     """The run changed its state; `error` is its first one, `tasks` how many it has, where that is known."""
 
@@ -55,7 +56,7 @@ class RunEvent(Event):
 
 
 @sealed
-@attrs.frozen(weakref_slot=False)
+@attrs.frozen(weakref_slot=False, repr=False)
 class TaskEvent(Event):
     """A task changed its state. An attempt that failed and will be repeated is RETRYING, with `delay` in seconds."""
 
@@ -73,7 +74,7 @@ class TaskEvent(Event):
     restored: bool = False  # it has not run, its value is that of the run which this one goes on with
 
 
-@attrs.frozen(weakref_slot=False)
+@attrs.frozen(weakref_slot=False, repr=False)
 class CircuitEvent(Event):
     """A breaker changed its state, by a call of the task or group at `path`: "closed", "open" or "half_open"."""
 
@@ -82,7 +83,7 @@ class CircuitEvent(Event):
     new: str
 
 
-@attrs.frozen(weakref_slot=False)
+@attrs.frozen(weakref_slot=False, repr=False)
 class CompensationEvent(Event):
     """The compensation of a task failed; the task stays what it was."""
 
@@ -91,7 +92,7 @@ class CompensationEvent(Event):
 
 
 @sealed
-@attrs.frozen(weakref_slot=False)
+@attrs.frozen(weakref_slot=False, repr=False)
 class ChunkEvent(Event):
     """A task that streams has given one more value; all of them together are the task's."""
 
@@ -99,7 +100,7 @@ class ChunkEvent(Event):
     chunk: Any = attrs.field(default=None, repr=brief, hash=False)
 
 
-@attrs.frozen(weakref_slot=False)
+@attrs.frozen(weakref_slot=False, repr=False)
 class InterruptEvent(Event):
     """A task asks a question and waits for somebody to answer it."""
 
@@ -107,7 +108,8 @@ class InterruptEvent(Event):
     question: Any = attrs.field(default=None, repr=brief, hash=False)
 
 
-@attrs.frozen(weakref_slot=False)
+@sealed
+@attrs.frozen(weakref_slot=False, repr=False)
 class MapEvent(Event):
     """One item of a map changed its state; `path` is that of the map, and `index` counts from 0."""
 
@@ -117,7 +119,7 @@ class MapEvent(Event):
     error: BaseException | None = attrs.field(default=None, repr=brief)
 
 
-@attrs.frozen(weakref_slot=False)
+@attrs.frozen(weakref_slot=False, repr=False)
 class LogEvent(Event):
     """A task said something through its context; `level` is one of `logging`, in lower case."""
 

@@ -75,8 +75,9 @@ class Relay:
         self._outer.publish()
 
     def _tell(self, count: int) -> None:
-        self.told += count
-        self._outer.relay(self, count)
+        if self._outer.outlet is None or self._outer.watched:  # else nobody will ever ask
+            self.told += count
+            self._outer.relay(self, count)
 
     def _has_ended(self, copy: int) -> bool:
         return copy in self._left and item_state(self.tile, copy).is_final

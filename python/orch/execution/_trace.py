@@ -37,6 +37,7 @@ class Decoder:
         self._paused = set[int]()  # steps that go on with the attempt they were in
         self._nanoseconds, self._time = 0, run.started
         self._readers: dict[Relayed, Reader] = {}  # of runs inside steps
+        self._shown = run.started  # when the event before was
 
     def begin(self) -> RunEvent:
         """Return the first event of the run."""
@@ -79,8 +80,9 @@ class Decoder:
             kind, path, facts = run.notes[self._notes - 1]
             if not isinstance(kind, type):
                 return self._relayed(kind)
+            self._shown = self._time
             return kind(run.run_id, self.seq, self._time, path, *facts)
-        attempt = self._attempts.get(node, 0)
+        self._shown, attempt = self._time, self._attempts.get(node, 0)
         if code == _RUNNING and node not in self._paused:
             self._attempts[node] = attempt = attempt + 1
         name = self._tasks[node].name  # type: ignore[union-attr] # joins leave no entries
@@ -100,6 +102,9 @@ class Decoder:
         if reader is None:
             reader = self._readers[inner] = inner.reader()
         event = reader.next(self.seq)
+        if self._run.watched and event.time < self._shown:  # what was told before it came after it
+            object.__setattr__(event, "time", self._shown)  # nobody else has seen it yet
+        self._shown = event.time
         if reader.is_done:
             del self._readers[inner]
         return event
