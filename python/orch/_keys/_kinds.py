@@ -4,10 +4,10 @@ Types of modules that need not be loaded are known by name. What is not known is
 nobody can see from here must not have one key.
 """
 
+import os
 from collections.abc import Callable
 from enum import Enum
 from functools import lru_cache, partial
-from pathlib import PurePath
 from types import BuiltinFunctionType, ClassMethodDescriptorType, MethodDescriptorType, WrapperDescriptorType
 from typing import Any
 
@@ -58,7 +58,7 @@ def _of_library(kind: type) -> Put | None:
         return _as_text(lambda value: f"{class_name(type(value))}.{value.name or value.value}", b"e")
     if name in _SIMPLE:
         return partial(_put_parts, name, _SIMPLE[name])
-    if issubclass(kind, PurePath):
+    if issubclass(kind, os.PathLike) and kind.__module__.partition(".")[0] == "pathlib":
         return _as_text(lambda value: f"{class_name(type(value))}:{value}", b"p")
     if name.partition(".")[0].partition(":")[0] == "numpy" and _is_array(kind):
         return _put_array

@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from pathlib import Path
 from types import NoneType
 from typing import Any
 
@@ -69,7 +68,7 @@ class DiskCache:
                 f"key: expected {_LEAST_KEY} to {_MOST_KEY} bytes, found {len(key)}: secrets.token_bytes(32)"
             )
         self._codec = _codecs.codec_of(codec)
-        self._folder = _folder.Folder(Path(directory), max_bytes)
+        self._folder = _folder.Folder(directory, max_bytes)
         self._envelope = _envelope.Envelope(_secret.secret() if key is None else key, *self._codec[:2])
         self._lasting = 0 if lasting is None else max(1, round(lasting * 1000))
         self._refused, self._entry = _envelope.Refused, _envelope.Entry

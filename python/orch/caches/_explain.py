@@ -1,9 +1,7 @@
 """Why a lookup would miss: what differs from what is there, as far as digests can tell. Pure."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
-
-import attrs
+from typing import Any, NamedTuple
 
 from orch.definition import Task, Workflow
 from orch.errors import InputError, close_matches, expect
@@ -14,8 +12,7 @@ __all__ = ("Explanation", "explain")
 About = Iterable[tuple[str, bytes]]  # what a key is made of
 
 
-@attrs.frozen
-class Explanation:
+class Explanation(NamedTuple):
     """Whether a call would be found in a cache, and if not, why; text says it in a sentence."""
 
     task: str

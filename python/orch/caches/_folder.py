@@ -31,8 +31,8 @@ _NOT_OURS = {errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES, errno.EPERM} 
 class Folder:
     """Reads, writes and forgets entries; from any thread, and beside other processes."""
 
-    def __init__(self, path: Path, most: int) -> None:
-        self.path = _checked(path)
+    def __init__(self, path: str | os.PathLike[str], most: int) -> None:
+        self.path = _checked(Path(path))
         self._most = most
         self._size: int | None = None  # of all entries together, as far as known here
         self._lock = threading.Lock()
