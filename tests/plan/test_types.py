@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, NamedTuple, NewType, Optional, Proto
 
 import pytest
 
-from orch import DefinitionError, Graph, Parallel, Sequence, Task
+from orch import DefinitionError, Graph, Interrupt, Parallel, Sequence, Task
 from orch.plan import compile  # noqa: A004 (the verb under test)
 from orch.plan._types import contradicts
 from tests.plan.wired import value
@@ -346,3 +346,16 @@ def test_generators_are_not_judged_by_what_they_are_annotated_with() -> None:
         return []
 
     assert problems(Task(awaited, name="number"), lines) == []
+
+
+def test_what_an_interrupt_gives_is_what_its_answer_has_to_be() -> None:
+    def question() -> str:
+        return "how many?"
+
+    def takes(n: int) -> int:
+        return n
+
+    assert compile(Graph(Interrupt("n", question, type=int), takes, strict_types=True))
+    assert compile(Graph(Interrupt("n", question), takes, strict_types=True))
+    with pytest.raises(DefinitionError, match="'n' takes int, but 'n' gives str"):
+        compile(Graph(Interrupt("n", question, type=str), takes, strict_types=True))

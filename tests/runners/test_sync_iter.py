@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -270,11 +271,12 @@ def test_every_verb_refuses_a_running_event_loop(backend: str) -> None:
 
     async def inside() -> None:
         runner = Runner()
-        for verb, call in {
+        calls: dict[str, Callable[[], object]] = {
             "run": lambda: runner.run(draft),
             "iter": lambda: runner.iter(draft),
             "resume": lambda: runner.resume(paused, PAPER),
-        }.items():
+        }
+        for verb, call in calls.items():
             with pytest.raises(UnsupportedError, match=f"Runner.{verb} called inside a running event loop") as caught:
                 call()
             assert "AsyncRunner" in str(caught.value)

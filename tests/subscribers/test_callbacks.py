@@ -35,7 +35,7 @@ def task(state: State) -> TaskEvent:
 
 KINDS: dict[str, tuple[Event, ...]] = {
     "on_run_start": (run(State.RUNNING),),
-    "on_run_end": (run(State.SUCCEEDED), run(State.FAILED), run(State.CANCELLED)),
+    "on_run_end": (run(State.SUCCEEDED), run(State.FAILED), run(State.CANCELLED), run(State.PAUSED)),
     "on_task_start": (task(State.RUNNING),),
     "on_task_end": (task(State.SUCCEEDED), task(State.FAILED), task(State.CANCELLED)),
     "on_task_retry": (task(State.RETRYING),),
@@ -50,7 +50,7 @@ KINDS: dict[str, tuple[Event, ...]] = {
     "on_circuit": (CircuitEvent("r", 1, NOON, "a", "bank", "closed", "open"),),
     "on_log": (LogEvent("r", 1, NOON, "a", "info", "half way"),),
 }
-OTHERS = (run(State.PENDING), run(State.PAUSED), task(State.PENDING), task(State.PAUSED), Event("r", 1, NOON, ""))
+OTHERS = (run(State.PENDING), task(State.PENDING), task(State.PAUSED), Event("r", 1, NOON, ""))
 
 
 def noting(notes: list[Any], name: str) -> Callable[[Event], None]:

@@ -47,6 +47,8 @@ def spelled(hint: Any) -> str:
 def _spelled(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return " or ".join(map(repr, get_args(hint)))
+    if typing.is_typeddict(hint):
+        return f"{hint.__qualname__} with the keys {', '.join(map(repr, hints_of(hint)))}"
     if isinstance(hint, type) and issubclass(hint, Enum) and len(hint) <= _MANY:
         return " or ".join(f"{hint.__qualname__}.{name}" for name in hint.__members__)
     return "None" if hint is type(None) else formatannotation(hint)
@@ -74,8 +76,7 @@ def _first_of(inside: Collection[tuple[Any, Any, str]], depth: int) -> Misfit | 
 def _misfit_of_typed(kind: Any, value: Any, where: str, depth: int) -> Misfit | None:
     hints = hints_of(kind)
     if not isinstance(value, dict) or not kind.__required_keys__ <= value.keys() <= hints.keys():
-        keys = ", ".join(map(repr, hints))
-        return Misfit(where, f"{kind.__qualname__} with the keys {keys}", value, by_value=isinstance(value, dict))
+        return Misfit(where, _spelled(kind), value, by_value=isinstance(value, dict))
     return _first_of([(hints[key], each, f"{where}[{key!r}]") for key, each in value.items()] if depth else (), depth)
 
 

@@ -10,7 +10,7 @@ import attrs
 from attrs import field, frozen
 
 from orch._codec._fits import misfit, spelled
-from orch.definition._task import Dep, Task, check_known, name_of
+from orch.definition._task import Dep, Task, Workflow, callable_name, check_known, name_of
 from orch.errors import expect, inert
 from orch.event._text import brief
 
@@ -81,7 +81,13 @@ class Interrupt(Task[..., Any]):
             "description": description,
         }
         thread = None if callable(question) else False
+        if isinstance(question, Workflow):
+            found = f"the workflow {question!r}: make it a step, and let the question ask for its value by name"
+            raise TypeError(f"question: expected a value or a function that returns one, found {found}")
         super().__init__(asked, name=name_of(name), thread=thread, **options)
+        if self.signature.streams:
+            found = f"the generator function {callable_name(question)!r}"
+            raise TypeError(f"question: expected a value or a function that returns one, found {found}")
         object.__setattr__(self, "type", _annotation(type))
 
     @property

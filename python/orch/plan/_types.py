@@ -14,7 +14,7 @@ from itertools import product
 from types import FunctionType, NoneType, SimpleNamespace, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from orch.definition import Graph, Task
+from orch.definition import Graph, Interrupt, Task
 from orch.definition._signature import annotations_of, home_of
 from orch.errors import DefinitionError
 from orch.plan._draft import Draft, Scope
@@ -96,6 +96,8 @@ def _given(draft: Draft, slot: int, pick: int) -> Any:
     task = draft.task(slot)
     if task.form == "map":
         return tuple if task.unpacks and pick < 0 else list[Any]
+    if isinstance(task, Interrupt):
+        return task.type  # its function makes the question
     if pick < 0:
         return tuple if task.unpacks else _returned(task)
     items: tuple[Any, ...] = get_args(hint) if get_origin(hint := _returned(task)) is tuple else ()

@@ -106,6 +106,6 @@ def _kind(event: Event) -> str:
         case TaskEvent():
             return _OF_TASKS.get(event.state, "")
         case RunEvent():
-            return "on_run_start" if event.state is State.RUNNING else "on_run_end" if event.state.is_final else ""
+            return {State.PENDING: "", State.RUNNING: "on_run_start"}.get(event.state, "on_run_end")  # PAUSED is an end
         case _:
             return _OF_THE_REST.get(type(event), "")
