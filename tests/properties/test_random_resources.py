@@ -1,7 +1,7 @@
 """Random resources that use each other, in random workflows that fail, break and are cancelled at random moments.
 
-A ledger is kept beside the runs, by the resources themselves. Whatever happens: what was opened is closed, in full, once
-and in the reverse order; nobody uses what is not open; and the run says what has gone wrong.
+A ledger is kept beside the runs, by the resources themselves. Whatever happens: what was opened is closed, in full,
+once and in the reverse order; nobody uses what is not open; and the run says what has gone wrong.
 """
 
 from collections import Counter
@@ -129,9 +129,9 @@ class Ledger:
     def _parametrised(self, number: int, made: Made, life: Any) -> Resource[Any]:
         defaults = {name: orch.use(self.made[used]) for name, used in zip("abc", made.uses, strict=False)}
 
-        async def made_(
-            a: Any = defaults.get("a"), b: Any = defaults.get("b"), c: Any = defaults.get("c")
-        ) -> AsyncIterator[int]:
+        a_, b_, c_ = (defaults.get(name) for name in "abc")
+
+        async def made_(a: Any = a_, b: Any = b_, c: Any = c_) -> AsyncIterator[int]:
             async with life((a, b, c)[: len(made.uses)]) as value:
                 yield value
 
