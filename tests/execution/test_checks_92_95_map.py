@@ -48,8 +48,8 @@ async def test_check_92_any_iterable_is_accepted_and_order_is_kept(make: Any) ->
 async def test_check_92_unequal_lengths_say_how_long_each_is(x: Any, y: Any, found: str) -> None:
     ran = list[Any]()
     body = Task(lambda x, y: ran.append((x, y)), name="body")
+    given = {name: make(range(size)) for name, (make, size) in (("x", x), ("y", y))}
     with pytest.raises(WorkflowError) as caught:
-        given = {name: make(range(size)) for name, (make, size) in (("x", x), ("y", y))}
         await AsyncRunner().map(body, given, ["x", "y"])
 
     (error,) = caught.value.exceptions

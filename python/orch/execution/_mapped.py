@@ -169,5 +169,6 @@ def inside(run: Run, plan: Tile, values: list[Any], limit: int) -> Run:
     inner.started = run.time(began)
     inner.use = run.use
     inner.answering, inner.handlers = run.answering, handlers_in(plan, run.answering)
+    inner.use = run.use
     lend(run, inner)
     return inner
