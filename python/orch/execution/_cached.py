@@ -13,7 +13,6 @@ from typing import Any
 from anyio import CancelScope, current_time
 
 from orch.execution._flights import Turn
-from orch.execution._job import Job
 from orch.execution._run import Run
 from orch.execution._shelf import Shelf
 from orch.execution._values import arguments
@@ -75,26 +74,10 @@ def _put(shelf: Shelf, key: Key, value: object) -> bool:
 async def _ask(run: Run, shelf: Shelf, step: int, key: Key, call: Callable[[], Any], *, otherwise: Any) -> Any:
     """Ask the cache, in a thread if it takes its time; what goes wrong is a warning."""
     try:
-        if shelf.readers is None:
-            return call()
-        async with shelf.readers:
-            return await _in_thread(run, Job(call))
+        return call() if shelf.errands is None else await shelf.errands.do(call)
     except Exception as error:  # noqa: BLE001 (a cache cannot hurt a run, whosever it is)
         _warn(run, shelf, step, key.task, f"is not cached: {type(error).__name__}: {error!s:.500}")
     return otherwise
-
-
-async def _in_thread(run: Run, job: Job) -> Any:
-    """Have a thread do the job, one more if all are busy; who gives it up waits for it as long as the grace says."""
-    try:
-        run.hand_over(job, reserved=True)
-        await job.ended.wait()
-    except run.cancelled_class:
-        if not job.withdraw():
-            with CancelScope(shield=True, deadline=current_time() + run.options.grace):
-                await job.ended.wait()
-        raise
-    return job.result()
 
 
 def _key(run: Run, shelf: Shelf, step: int, identity: Identity) -> Key | None:

@@ -8,7 +8,6 @@ and reacts: it stops steps, starts spare lanes, wakes whoever has to know.
 from __future__ import annotations
 
 import contextvars
-import logging
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -26,8 +25,18 @@ from orch.context import Context
 from orch.definition import Group
 from orch.errors import CircuitOpenError, TaskTimeoutError
 from orch.event import LogEvent, State, TaskEvent
+from orch.event._discreet import discreet
 from orch.execution._clocked import clocked, unclocked
-from orch.execution._failure import annotate, decide, foreign, is_cancelled, is_foreign, unwrapped, without_cancellation
+from orch.execution._failure import (
+    annotate,
+    decide,
+    foreign,
+    is_cancelled,
+    is_foreign,
+    lament,
+    unwrapped,
+    without_cancellation,
+)
 from orch.execution._options import Options
 from orch.execution._questions import Questions
 from orch.execution._record import Record
@@ -43,7 +52,6 @@ LOOP, THREAD = 0, 1
 IDLE, REACT, BREATHE = Schedule.IDLE, Schedule.REACT, Schedule.BREATHE
 
 _WAITING = State.RETRYING.code, State.PAUSED.code
-_logger = logging.getLogger("orch")
 
 
 class _Cancellable(Protocol):
@@ -84,7 +92,7 @@ class Run(Wires, Record, Questions):
     starting, _burst = 0, 1
 
     def __init__(self, plan: Plan, values: list[Any], run_id: str, options: Options) -> None:
-        self.shelf = None if options.caching is None else Shelf(options.caching)
+        self.shelf = None if options.caching is None else Shelf(options.caching, self, options.grace)
         plan = plan if self.shelf is None else caching(plan)
         Wires.__init__(self)
         Record.__init__(self, plan)
@@ -143,7 +151,8 @@ class Run(Wires, Record, Questions):
 
     def log(self, node: int, level: str, message: str) -> None:
         """Put what a step says through its context into the journal, and let others hear it; from any thread."""
-        self.note(LogEvent, self.plan.path(node), level, message)
+        clean = self.options.sanitize
+        self.note(LogEvent, self.plan.path(node), level, message if clean is None else clean(message))
         if self.watched:
             (self.publish if get_ident() == self.thread else self.wake)()
 
@@ -354,7 +363,7 @@ class Run(Wires, Record, Questions):
         try:
             return decide(group.on_failure, group, lambda: self._failure(node))
         except Exception as error:
-            _logger.exception("the failure strategy of group %r failed; it aborts", group.name)
+            lament(self.options.sanitize, error, "the failure strategy of group %r failed; it aborts", group.name)
             annotate(error, f"in the failure strategy of group {group.name!r}")
             self.errors.setdefault(("strategy", node), error)
             return FailureStrategy.ABORT
@@ -363,9 +372,8 @@ class Run(Wires, Record, Questions):
         """Return the failure as an event; of a group, for which the trace has none, one in its name."""
         path, name, time = self.plan.path(node), self.plan.name(node), self.time(self.schedule.now())
         attempt = self.trails[node].attempt if node in self.trails else int(node not in self.plan.draft.joins)
-        return TaskEvent(
-            self.run_id, len(self.schedule) + 1, time, path, name, State.FAILED, attempt, error=self.errors.get(node)
-        )
+        facts = self.run_id, len(self.schedule) + 1, time, path, name, State.FAILED, attempt
+        return discreet(TaskEvent(*facts, error=self.errors.get(node)), self.options.sanitize)
 
     # -- lanes -----------------------------------------------------------------------------------------------------
 

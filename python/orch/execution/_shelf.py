@@ -6,16 +6,16 @@ import logging
 from threading import Lock
 from typing import Any
 
-from anyio import Semaphore
 from anyio.lowlevel import current_token
 
 from orch.abc import Cache
+from orch.execution._errands import Errands
 from orch.execution._flights import Flights
+from orch.execution._wires import Wires
 
 __all__ = ("Caching", "Shelf")
 
 _MOST = 10_000  # tasks that a runner remembers to have warned about
-_READERS = 4  # threads that a run may keep busy with its cache; they come on top of those for bodies
 _logger = logging.getLogger("orch")
 
 
@@ -43,8 +43,8 @@ class Caching:
 class Shelf:
     """The cache of a run."""
 
-    def __init__(self, of: Caching) -> None:
+    def __init__(self, of: Caching, run: Wires, grace: float) -> None:
         self.of = of
         self.loop: Any = current_token().native_token
         self.told = set[str]()  # what the trace of the run has a warning about
-        self.readers = Semaphore(_READERS, fast_acquire=True) if of.blocks else None
+        self.errands = Errands(run, grace) if of.blocks else None
