@@ -332,6 +332,75 @@ async def test_a_step_that_waits_for_its_next_attempt_keeps_the_run_from_pausing
     assert (result.state, len(calls)) == (State.PAUSED, 3)
 
 
+@pytest.mark.parametrize("ends", ["in time", "late"])
+async def test_a_body_that_outlives_its_step_is_waited_for_as_long_as_the_grace_says(ends: str) -> None:
+    go = threading.Event()
+
+    def lasts() -> None:
+        go.wait(PATIENCE)
+
+    async def lets_go() -> None:
+        await anyio.sleep(0.03)
+        if ends == "in time":
+            go.set()
+
+    group = Parallel(Interrupt("a"), Task(lasts, timeout=0.01), lets_go, on_failure="continue")
+    try:
+        with anyio.fail_after(PATIENCE / 2):
+            result = await AsyncRunner(grace=PATIENCE if ends == "in time" else 0.01).run(group)
+    finally:
+        go.set()
+    assert (result.state, result.tasks["lasts"].state, result.trace[-1].state) == (  # type: ignore[attr-defined]
+        State.PAUSED,
+        State.FAILED,
+        State.PAUSED,
+    )
+    assert [each.path for each in result.abandoned] == (["lasts"] if ends == "late" else [])
+
+
+async def test_a_body_that_was_given_up_does_not_keep_the_run_from_pausing() -> None:
+    go, entered = threading.Event(), threading.Event()
+
+    def deaf() -> None:
+        entered.set()
+        go.wait(PATIENCE)
+
+    async def fails_later() -> None:
+        while not entered.is_set():  # noqa: ASYNC110 (a thread sets it)
+            await anyio.sleep(0.001)
+        raise ValueError("no")
+
+    group = Parallel(Interrupt("a"), Parallel(deaf, fails_later, name="in"), on_failure="continue")
+    try:
+        with anyio.fail_after(PATIENCE / 2):
+            result = await AsyncRunner(grace=0.01).run(group)
+    finally:
+        go.set()
+    assert (result.state, [each.path for each in result.abandoned]) == (State.PAUSED, ["in/deaf"])
+
+
+async def test_resources_are_closed_when_a_run_pauses_and_opened_anew_when_it_goes_on() -> None:
+    log = list[str]()
+
+    @orch.resource
+    async def database() -> Any:
+        log.append("open")
+        yield "db"
+        log.append("close")
+
+    async def reads(connection: str = orch.use(database)) -> None:
+        log.append(f"reads {connection}")
+
+    async def writes(approve: Any, connection: str = orch.use(database)) -> None:
+        log.append(f"writes {approve}")
+
+    graph = Graph(reads, Interrupt("approve", deps=["reads"]), writes)
+    paused = await run(graph)
+    assert (paused.state, log) == (State.PAUSED, ["open", "reads db", "close"])
+    await AsyncRunner().resume(paused, graph, answers={"approve": 1})
+    assert log[3:] == ["open", "writes 1", "close"]
+
+
 async def test_a_paused_run_undoes_nothing() -> None:
     undone = list[str]()
     made = Task(draft, compensate=undone.append)
@@ -544,7 +613,7 @@ async def test_respond_before_and_after_the_run() -> None:
         with pytest.raises(LookupError, match="the run is over"):
             running.respond(1)
     assert result.state is State.PAUSED
-    with pytest.raises(LookupError, match=r"is over: runner\.resume"):
+    with pytest.raises(LookupError, match=r"the run is over, and takes no answer any more; runner\.resume"):
         await anyio.to_thread.run_sync(running.respond, 1)
 
 

@@ -15,6 +15,8 @@ from orch.result import Pause
 __all__ = ("Questions",)
 
 _NONE: Mapping[int, Any] = MappingProxyType({})
+_BUSY = {State.RUNNING.code, State.RETRYING.code}
+_LANES = 0, 1  # of the event loop, of threads
 
 
 class Questions:
@@ -25,6 +27,9 @@ class Questions:
     values: list[Any]
     lanes: dict[int, Any]
     watched: bool
+    outlasting: dict[int, Any]
+    abandoned: list[int]
+    boxes: set[Any]
     note: Callable[..., None]
     publish: Callable[[], object]
     leave: Callable[[], None]
@@ -45,8 +50,15 @@ class Questions:
         """Whether something will happen yet, or somebody may still answer what is asked."""
         if not self.schedule.is_active():
             return False
-        is_stuck = bool(self.asked) and self.patience <= 0 and not self.lanes
-        return not (is_stuck and self.schedule.outcome() == State.PAUSED.code)
+        if not self.asked or self.patience > 0 or self.lanes:
+            return True
+        return self.schedule.outcome() != State.PAUSED.code and not self._only_lasts()
+
+    def _only_lasts(self) -> bool:
+        """Say whether, besides questions, there is nothing but bodies in threads that have outlived their steps."""
+        if not (self.outlasting or self.abandoned) or self.boxes or any(map(self.schedule.ready, _LANES)):
+            return False
+        return _BUSY.isdisjoint(self.schedule.states())
 
     def pause(self, node: int, question: object) -> None:
         """Open a question: from now on the step holds no slot."""

@@ -143,6 +143,8 @@ class Run(Wires, Record, Questions):
     def state(self) -> State:
         """The state of the run: as the core has it, unless what its steps used has failed after them."""
         state = State.from_code(self.schedule.outcome())
+        if state is State.RUNNING and self.is_closed:  # all that goes on is bodies that have outlived their steps
+            return State.PAUSED
         return State.FAILED if self.spoiled and state is State.SUCCEEDED else state
 
     def time(self, nanoseconds: int) -> datetime:

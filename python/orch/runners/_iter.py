@@ -159,11 +159,13 @@ class GraphRun:
         self._check_begun()
         if get_ident() == self._thread:
             self._run.respond(answer)
-        elif self._over.is_set():
-            cure = "runner.resume(result, workflow, answers=…) goes on with it"
-            raise LookupError(f"run {self.run_id!r} is over: {cure}")
-        else:
+            return
+        try:
             from_thread.run_sync(self._run.respond, answer, token=self._token)
+        except RuntimeError:  # the event loop has ended, and the run before it
+            if not self._over.is_set():
+                raise
+            raise LookupError(f"run {self.run_id!r} is over, and takes no answer any more") from None
 
     def cancel(self, step: str | None = None) -> bool:
         """Cancel the run or, given its path or unique name, one step; from any thread.
