@@ -183,6 +183,13 @@ def test_explain_says_why_there_is_no_key(cache: Caches) -> None:
     assert "it has no key: rows[1]['lock']: _thread:lock cannot be part of a key" in str(found)
 
 
+def test_explain_takes_what_the_function_takes(cache: Caches) -> None:
+    def open_to_all(x: int, **more: int) -> int:
+        return x
+
+    assert cache.explain(Task(open_to_all, y=1), {"x": 1, "z": 2}).problem == "nothing of it is there"
+
+
 def test_explain_refuses_what_is_no_call_of_the_task(cache: Caches) -> None:
     with pytest.raises(ValueError, match=r"'rowz'.*did you mean 'rows'"):
         cache.explain(load, {"rowz": [1]})

@@ -606,6 +606,44 @@ async def test_check_99_what_timed_out_is_not_kept() -> None:
     assert len(cache) == 0
 
 
+@virtual
+async def test_a_value_that_comes_late_and_is_taken_is_kept() -> None:
+    async def stubborn(x: int) -> int:
+        try:
+            await anyio.sleep(5)
+        except anyio.get_cancelled_exc_class():
+            return x
+        return 0
+
+    runner = AsyncRunner(cache=MemoryCache())
+    first, second = [await settle(Task(stubborn, timeout=1), {"x": 7}, runner=runner) for _ in range(2)]
+    assert (first.value, second.value, cached(second)) == (7, 7, {"stubborn": True})
+
+
+async def test_a_run_that_goes_on_after_a_question_finds_what_it_finds(cache: Caches) -> None:
+    counted, runner = Counted(), AsyncRunner(cache=cache)
+    task = counted.task(name="before")
+    flow = Sequence(task, orch.Interrupt("sure", "really?"), task.evolve(name="after").bind(x=1))
+    for _ in range(2):
+        paused = await runner.run(flow, x=1)
+        assert paused.state is State.PAUSED
+        result = await runner.resume(paused, flow, answers={"sure": "yes"})
+        assert result.value == [1, "yes", 1]
+        assert result.tasks["before"].restored
+        assert result.tasks["after"].cached
+    assert counted.calls == [1]
+
+
+async def test_reading_the_events_of_a_run_that_finds_everything(cache: Caches) -> None:
+    runner = AsyncRunner(cache=cache)
+    flow = Parallel([Task(text, x=k, name=f"{k}") for k in range(50)])
+    for found in (False, True):
+        async with runner.iter(flow) as run:
+            seen = [event async for event in run if isinstance(event, TaskEvent)]
+        assert len(seen) == (50 if found else 100)
+        assert all(event.cached is found for event in seen if event.state is State.SUCCEEDED)
+
+
 # -- single flight -----------------------------------------------------------------------------------------------------
 
 

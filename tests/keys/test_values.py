@@ -207,7 +207,7 @@ DISTINCT: list[Any] = [
     *(collections.deque([1]), collections.deque([1], 3), collections.defaultdict(int), collections.defaultdict(list)),
     *(types.MappingProxyType({1: 2}), __import__("re").compile("a"), __import__("re").compile("a", 2)),
     *(kind(value) for kind in (Data, Frozen, Slotted, Row, Plain, Slots, Keyed) for value in (1, 2, "1", True, (1,))),
-    *(Model(public=1), Model(public="1"), Loose(public=1), Loose(public=1, more=1), Constant()),
+    *(Model(public=1), Model(public="1"), Loose(public=1), Loose.model_validate({"public": 1, "more": 1}), Constant()),
 ]
 
 
@@ -291,6 +291,11 @@ def test_check_97_what_cannot_be_seen_through_is_refused_with_the_way_to_it(
         digest(make())
     assert caught.value.path.startswith(path)
     assert problem in caught.value.problem
+
+
+def test_check_98_a_member_of_an_enumeration_is_its_name_and_its_value() -> None:
+    one, other = (list(enum.Enum("Level", {"LOW": low}, module=__name__)) for low in (1, 2))
+    assert digest(one) != digest(other)
 
 
 def test_as_deep_as_allowed_is_allowed() -> None:

@@ -55,7 +55,7 @@ def _of_library(kind: type) -> Put | None:
     """Choose for types of the standard library, and arrays."""
     name = class_name(kind)
     if issubclass(kind, Enum):
-        return _as_text(lambda value: f"{class_name(type(value))}.{value.name or value.value}", b"e")
+        return lambda out, value, depth: put_named(out, b"e", name, {str(value.name): value.value}, depth)
     if name in _SIMPLE:
         return partial(_put_parts, name, _SIMPLE[name])
     if issubclass(kind, os.PathLike) and kind.__module__.partition(".")[0] == "pathlib":

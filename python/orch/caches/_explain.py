@@ -68,10 +68,11 @@ def _named(identity: Identity, inputs: Mapping[str, Any]) -> dict[str, Any]:
     expect("inputs", inputs, Mapping)
     task = identity.task
     parameters = [each for each in task.signature.parameters if not (each.var_positional or each.var_keyword)]
+    is_open = any(each.var_keyword for each in task.signature.parameters)
     defaults = {each.name: each.default for each in parameters if not each.required}
     values = defaults | dict(task.bound) | dict(inputs)
     missing = [each.name for each in parameters if each.name not in values and each.name not in identity.left_out]
-    unknown = [name for name in inputs if name not in {each.name for each in parameters}]
+    unknown = [name for name in inputs if not is_open and name not in {each.name for each in parameters}]
     if missing or unknown:
         names = tuple(each.name for each in parameters)
         meant = dict.fromkeys(each for name in unknown for each in close_matches(str(name), names))
