@@ -307,6 +307,51 @@ async def test_a_released_value_goes(kind: str) -> None:
     assert result.value == [None, 3]
 
 
+@kinds
+async def test_a_cached_stream_gives_its_value_and_no_chunks(kind: str) -> None:
+    runner, step = AsyncRunner(cache=orch.MemoryCache()), streaming(kind, [1, 2], version=1, cache=True)
+    first = await settle(step, runner=runner)
+    second = await settle(step, runner=runner)
+    assert first.value == second.value == chunks_of(first.trace, "streams") == [1, 2]
+    assert second.tasks["streams"].cached
+    assert chunks_of(second.trace, "streams") == []
+
+
+@orch.resource
+async def database() -> AsyncIterator[str]:
+    yield "row"
+
+
+@kinds
+async def test_a_stream_may_use_resources(kind: str) -> None:
+    def plain(of: str = orch.use(database)) -> Iterator[str]:
+        yield from (f"{of} {k}" for k in range(2))
+
+    async def coloured(of: str = orch.use(database)) -> AsyncIterator[str]:
+        for chunk in plain(of):
+            yield chunk
+
+    fn: Any = coloured if kind == "async" else plain
+    result = await settle(Task(fn, thread=False if kind == "in place" else None))
+    assert result.value == ["row 0", "row 1"]
+
+
+@kinds
+async def test_items_of_a_map_stream_too(kind: str) -> None:
+    def plain(n: int) -> Iterator[int]:
+        yield from range(n)
+
+    async def coloured(n: int) -> AsyncIterator[int]:
+        for chunk in range(n):
+            yield chunk
+
+    body: Any = Task(coloured if kind == "async" else plain, thread=False if kind == "in place" else None)
+    async with AsyncRunner().iter(orch.Map(body, over="n", name="all"), n=[2, 0, 3]) as run:
+        seen = [event async for event in run]
+    assert run.result.value == [[0, 1], [], [0, 1, 2]]
+    assert [chunks_of(seen, f"all[{k}]") for k in range(3)] == run.result.value
+
+
 def test_for_synchronous_callers() -> None:
     heard = Recorder()
     assert orch.Runner(subscribers=[heard]).run(counts, n=2).value == [0, 1]
@@ -450,7 +495,7 @@ async def test_a_generator_that_never_waits_lets_others_have_their_turn(kind: st
         group.start_soon(neighbour)
         await orch.run(streaming(kind, chunks()))
         done.set()
-    assert len(set(turns)) >= 3000 // 256 - 1
+    assert len(set(turns)) >= 3000 // 256 // 2  # on trio, which shuffles, every other time at the least
 
 
 @virtual

@@ -5,6 +5,7 @@ Each `type: ignore` says that the line is an error; both checkers report those t
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true
 
 import functools
+from collections.abc import AsyncIterator, Generator
 from datetime import timedelta
 from typing import Any, assert_type
 
@@ -12,6 +13,7 @@ import anyio
 
 import orch
 from orch import CircuitBreaker, Context, FailureStrategy, Graph, Parallel, Retry, Sequence, Task, Workflow, task
+from orch.event import ChunkEvent, EventBus
 from orch.policies import Limiter
 
 
@@ -219,6 +221,38 @@ async def use_registered() -> None:
     assert_type(await registered_too("u"), bytes)
 
 
+# -- streams -----------------------------------------------------------------------------------------------------------
+
+
+@task
+def lines(path: str) -> Generator[str, None, int]:
+    yield path
+    return 1
+
+
+@task(timeout=5)
+async def words(question: str, *, most: int = 3) -> AsyncIterator[str]:
+    yield question * most
+
+
+assert_type(lines("x"), Generator[str, None, int])
+assert_type(words("x", most=1), AsyncIterator[str])
+lines(1)  # type: ignore[arg-type]
+words(most=1)  # type: ignore[call-arg]
+bus = EventBus()
+bus.subscribe(print, ChunkEvent, when_full="drop")
+bus.subscribe(print, when_full="wait")  # type: ignore[call-overload]
+
+
+async def read() -> None:
+    async with orch.AsyncRunner().iter(words, question="x", when_full="drop") as run:
+        assert_type(run.dropped, int)
+        async for event in run:
+            if isinstance(event, ChunkEvent):
+                assert_type(event.name, str)
+    orch.AsyncRunner().iter(words, when_full="wait")  # type: ignore[arg-type]
+
+
 # -- groups as steps ---------------------------------------------------------------------------------------------------
 
 sequence = Sequence(plain)
@@ -228,8 +262,8 @@ assert_type(graph.bind(url="u", a=1), Graph)
 assert_type(graph.select("plain", "x"), Graph)
 assert_type(graph.inputs, tuple[str, ...])
 assert_type(plain.inputs, tuple[str, ...])
-graph.as_task(1)  # type: ignore[arg-type]
-graph.as_task(inputs=["a"])  # type: ignore[arg-type]
+graph.as_task(1)  # type: ignore[call-overload]
+graph.as_task(inputs=["a"])  # type: ignore[call-overload]
 graph.select(1)  # type: ignore[arg-type]
 assert_type(Graph(plain, strict_types=True).strict_types, bool)
 Graph(strict_types=1)  # type: ignore[arg-type]
