@@ -4,7 +4,6 @@ Types of modules that need not be loaded are known by name. What is not known is
 nobody can see from here must not have one key.
 """
 
-import os
 from collections.abc import Callable
 from enum import Enum
 from functools import lru_cache, partial
@@ -58,7 +57,7 @@ def _of_library(kind: type) -> Put | None:
         return lambda out, value, depth: put_named(out, b"e", name, {str(value.name): value.value}, depth)
     if name in _SIMPLE:
         return partial(_put_parts, name, _SIMPLE[name])
-    if issubclass(kind, os.PathLike) and kind.__module__.partition(".")[0] == "pathlib":
+    if hasattr(kind, "__fspath__") and kind.__module__.partition(".")[0] == "pathlib":
         return _as_text(lambda value: f"{class_name(type(value))}:{value}", b"p")
     if name.partition(".")[0].partition(":")[0] == "numpy" and _is_array(kind):
         return _put_array

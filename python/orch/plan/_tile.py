@@ -87,7 +87,8 @@ def tile_of(body: Plan, size: int, prefix: str, first: int, *, collects: bool) -
     tables: dict[str, Any] = {at.name: getattr(plan.draft, at.name) for at in attrs.fields(Draft)}
     draft = _Items(**tables, body=body, prefix=prefix, first=first, stride=stride)
     fields: dict[str, Any] = {at.name: getattr(plan, at.name) for at in attrs.fields(Plan)}
-    tile = Tile(**(fields | {"draft": draft, "like": plan}), size=size)
+    fields |= {"draft": draft, "like": plan}
+    tile = Tile(**fields, size=size)
     tile.__dict__["nodes"] = plan.nodes
     return tile
 
