@@ -71,8 +71,6 @@ def test_wrong_options_are_refused_with_what_was_meant(options: Any, error: type
 def test_a_body_with_a_mistake_is_refused_at_once() -> None:
     with pytest.raises(orch.CycleError):
         Map(Graph(Task(lambda b: b, name="a"), Task(lambda a: a, name="b")), over="x")
-    with pytest.raises(DefinitionError, match="'sure' asks a question"):
-        Map(Graph(orch.Interrupt("sure"), Task(lambda x, sure: x, name="f")), over="x")
 
 
 def test_it_is_run_and_not_called() -> None:

@@ -185,8 +185,7 @@ def _signature(body: Workflow, over: tuple[str, ...]) -> Signature:
     """Return what a map takes: first what it goes over, which has to be given; a Context if some step needs one."""
     plan = body._lowered()  # noqa: SLF001 (of the same package)
     known: tuple[str, ...] = plan.inputs
-    problems = [_unknown(name, known, body) for name in over if name not in known]
-    if problems := [*problems, *(_asking(plan.path(node)) for node in plan.nodes if _asks(plan.draft.task(node)))]:
+    if problems := [_unknown(name, known, body) for name in over if name not in known]:
         raise combine(problems)
     given = [_parameter(name) for name in over]
     given += [_parameter(name, required=plan.needs(name)) for name in known if name not in over]
@@ -204,15 +203,6 @@ def _parameter(name: str, *, required: bool = True, context: bool = False) -> Pa
 def _unknown(name: str, known: tuple[str, ...], body: Workflow) -> DefinitionError:
     cure = did_you_mean(close_matches(name, known)) or f"its inputs: {', '.join(map(repr, known[:20])) or 'none'}"
     return DefinitionError(f"over: {body!r} has no input {name!r}; {cure}")
-
-
-def _asks(task: Task[..., Any]) -> bool:
-    return task.form == "interrupt"
-
-
-def _asking(path: str) -> DefinitionError:
-    what = f"body: {path!r} asks a question, which nobody could tell from those of other items"
-    return DefinitionError(f"{what}; ask once, before or after the map")
 
 
 def _columns(body: Workflow, output: object) -> tuple[str | int, ...] | None:

@@ -167,7 +167,6 @@ def inside(run: Run, plan: Tile, values: list[Any], limit: int) -> Run:
     began = run.schedule.now()
     inner = Run(plan, values, run.run_id, attrs.evolve(run.options, subscribers=(), limit=limit))
     inner.started = run.time(began)
-    inner.use = run.use
     inner.answering, inner.handlers = run.answering, handlers_in(plan, run.answering)
     inner.use = run.use
     lend(run, inner)
