@@ -29,7 +29,9 @@ def caching(plan: Plan) -> Plan:
 def _made(plan: Plan) -> Plan:
     if plan.like is not None:  # of which there are many, and it is one with all its tables
         like = caching(plan.like)
-        return attrs.evolve(plan, layout=like.layout, kinds=like.kinds, rules=like.rules, cached=like.cached)
+        made = attrs.evolve(plan, layout=like.layout, kinds=like.kinds, rules=like.rules, cached=like.cached)
+        vars(made).update(caching=made, nodes=plan.nodes)
+        return made
     rules, known = dict(plan.rules), dict[tuple[int, str], Identity]()
     cached = [node for node in plan.nodes if _is_cached(plan.draft.task(node), rules.get(node))]
     for node in cached:
