@@ -18,12 +18,14 @@ _logger = logging.getLogger("orch")
 def watch(run: Run, steps: Iterable[int]) -> None:
     """Look, once the grace of the run is over, which of the steps that have just been stopped go on.
 
-    Bodies in threads are none of this: they are given up by then, and are in `result.abandoned`.
+    Bodies in threads are none of this: they are given up by then, and are in `result.abandoned`. Nor are maps, whose
+    items are looked after where they run.
     """
     rules, stopped = run.plan.rules, list[tuple[int, Lane]]()
     for step in steps:
         lane = run.lanes.get(step)
-        if lane is not None and not lane.is_watched and not (step in rules and rules[step].plain):
+        own = step in rules and (rules[step].plain or rules[step].form == "map")
+        if lane is not None and not lane.is_watched and not own:
             lane.is_watched = True
             stopped.append((step, lane))
     if stopped:

@@ -15,7 +15,8 @@ from orch.context import Context
 from orch.definition import MapMode, OnError, Workflow
 from orch.errors import UnsupportedError, expect, spelled
 from orch.event import State, WhenFull, event_bus
-from orch.execution import Caching, Keeper, Options, Run, RunSource, bind, check_same, execute, restore
+from orch.event._discreet import discreet, sanitizer
+from orch.execution import Caching, Keeper, Options, Run, RunSource, abandoned, bind, check_same, execute, restore
 from orch.plan import Plan, compile, handlers_for, values_for  # noqa: A004 (the verb users know from re)
 from orch.plan import select as part_of
 from orch.policies import Seconds, seconds
@@ -47,6 +48,9 @@ class AsyncRunner:
         compensation_timeout: Seconds that the compensations of one group may take, all together.
         grace: Seconds that a cancelled or aborted run waits for plain functions still running in threads, and for
             subscribers. What is not over by then is given up, and listed in `result.abandoned`.
+        sanitize: Takes each text that is to be shown, logged or written (a message, a value in words) and returns what
+            may be: `result.report()`, subscribers of this package and contexts as JSON have only that. Errors and values
+            themselves stay what they are. What it fails with is withheld. Threads call it, too.
         strict_subscribers: Let the first error of a subscriber end the run and be raised, instead of logging it.
 
     Example:
@@ -70,6 +74,7 @@ class AsyncRunner:
         rng: random.Random | None = None,
         grace: Seconds = 5.0,
         compensation_timeout: Seconds = 60.0,
+        sanitize: Callable[[str], str] | None = None,
         strict_subscribers: bool = False,
     ) -> None:
         expect("limit", limit, int, NoneType, least=1)
@@ -87,6 +92,7 @@ class AsyncRunner:
             strict_subscribers,
             time if clock is None else _clock(clock),
             rng or random.Random(),  # noqa: S311 (spreads retries, keeps no secret)
+            sanitize=sanitizer(sanitize),
             caching=None if cache is None else Caching(_cache(cache)),
         )
 
@@ -95,7 +101,7 @@ class AsyncRunner:
         loop = current_token().native_token
         if loop in self._keepers:
             raise RuntimeError("this runner has been entered already: leave its block first, or make another runner")
-        keeper = Keeper(self._options.grace)
+        keeper = Keeper(self._options.grace, self._options.sanitize)
         await keeper.start()
         self._keepers[loop] = keeper
         return self
@@ -409,10 +415,11 @@ def _drops(when_full: object) -> bool:
 
 def _known(run: Run) -> RunResult:
     """Return what is known about a run that is over."""
-    abandoned, errors = tuple(map(run.plan.path, run.abandoned)), tuple(run.errors.values())
+    left, errors = tuple(abandoned(run)), tuple(run.errors.values())
     name, source, times = run.plan.workflow.name, RunSource(run), (run.started, run.time(run.ended))
     pauses = tuple(run.open_questions().values())
-    return RunResult(run.run_id, name, run.state, source, errors, run.context, *times, abandoned, pauses, run.parent)
+    facts = name, run.state, source, errors, run.context, *times, left, pauses, run.parent
+    return discreet(RunResult(run.run_id, *facts), run.options.sanitize)
 
 
 def _endless(seconds: float | None) -> float:
