@@ -4,6 +4,7 @@ import contextvars
 import functools
 import gc
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ from anyio.lowlevel import checkpoint
 import orch
 from orch import AsyncRunner, CircuitBreaker, Context, Graph, Parallel, Retry, Sequence, State, Task, TaskTimeoutError
 from orch.errors import OutputError, UnsupportedError
-from orch.event import ChunkEvent, LogEvent, TaskEvent
+from orch.event import ChunkEvent, EventBus, LogEvent, TaskEvent
 from orch.testing import Recorder
 from tests.execution.resilient import chunks_of, runner_of, settle, states, story, virtual
 
@@ -301,10 +302,77 @@ async def test_many_at_once_each_in_its_order(kind: str) -> None:
     assert all(chunks_of(result.trace, f"s{k}") == list(range(50)) for k in range(40))
 
 
+class Piece:
+    """A chunk that can be missed."""
+
+
+def pieces_of(kind: str, alive: "weakref.WeakSet[Piece]", number: int = 3) -> Task[..., Any]:
+    def plain() -> Iterator[Piece]:
+        for _ in range(number):
+            alive.add(piece := Piece())
+            yield piece
+            del piece
+
+    async def coloured() -> AsyncIterator[Piece]:
+        for _ in range(number):
+            alive.add(piece := Piece())
+            yield piece
+            del piece
+
+    fn: Any = coloured if kind == "async" else plain
+    return Task(fn, name="streams", retain=False, thread=False if kind == "in place" else None)
+
+
 @kinds
-async def test_a_released_value_goes(kind: str) -> None:
-    result = await settle(Sequence(streaming(kind, [1, 2], retain=False), sum))
-    assert result.value == [None, 3]
+@pytest.mark.parametrize("heard", [False, True])
+async def test_a_released_value_goes_with_its_chunks(kind: str, heard: bool) -> None:
+    alive, told = weakref.WeakSet[Piece](), list[int]()
+    bus = EventBus()
+    bus.subscribe(lambda event: told.append(id(event.chunk)), ChunkEvent)
+
+    async def looks(number: int) -> tuple[int, int]:
+        for _ in range(100):
+            await checkpoint()
+        gc.collect()
+        return number, len(alive)
+
+    steps = Sequence(pieces_of(kind, alive), Task(len, name="number", thread=False), looks)
+    result = await AsyncRunner(subscribers=[bus] if heard else []).run(steps)
+    assert result.value == [None, 3, (3, 0)] or heard  # what was told lately is still at hand
+    gc.collect()
+    assert len(alive) == 0
+    assert chunks_of(result.trace, "streams") == [None] * 3
+    assert len(told) == 3 * heard
+
+
+@kinds
+@pytest.mark.parametrize("number", [3, 2000])
+async def test_who_reads_later_is_told_what_was_released_and_then_it_goes(kind: str, number: int) -> None:
+    alive = weakref.WeakSet[Piece]()
+    async with AsyncRunner().iter(Sequence(pieces_of(kind, alive, number), len)) as run:
+        await run.wait()
+        assert len(alive) == number
+        seen = 0
+        async for event in run:
+            seen += isinstance(event, ChunkEvent) and isinstance(event.chunk, Piece)
+        del event
+    gc.collect()
+    assert seen == number
+    assert len(alive) == 0
+    assert run.result.value == [None, number]
+
+
+@kinds
+async def test_what_other_steps_stream_stays(kind: str) -> None:
+    def total(streams: list[int]) -> int:
+        return sum(streams)
+
+    both = Parallel(streaming(kind, [1, 2], retain=False), streaming(kind, [3, 4], name="other"))
+    read = Task(total, name="sum", thread=False)
+    result = await settle(Graph(*both.steps, read))
+    assert result.outputs == {"other": [3, 4], "sum": 3}
+    assert chunks_of(result.trace, "other") == [3, 4]
+    assert chunks_of(result.trace, "streams") == [None, None]
 
 
 @kinds

@@ -16,10 +16,11 @@ from typing import Any
 from anyio import from_thread
 from anyio.lowlevel import checkpoint
 
+from orch.definition import Task
 from orch.event import ChunkEvent
 from orch.execution._run import Run
 from orch.execution._values import arguments
-from orch.plan import unpacked
+from orch.plan import Tile, unpacked
 
 __all__ = ("Feed", "stream")
 
@@ -29,9 +30,17 @@ _MOST = 256  # chunks until then, for clocks that stand still
 
 async def stream(run: Run, step: int) -> Any:
     """Run a generator to its end on the event loop, and return the value of the step."""
-    task, told = run.plan.draft.task(step), _Told(run, step)
+    task, told = _begun(run, step), _Told(run, step)
     made = run.plan.calls[step](*arguments(run, step))  # type: ignore[misc] # no join is taken
     return unpacked(task, await (_awaiting(made, told) if task.signature.is_async else _in_place(made, told)))
+
+
+def _begun(run: Run, step: int) -> Task[..., Any]:
+    """Take note of where a stream begins that may be let go; maps let go of all that their items have told."""
+    task = run.plan.draft.task(step)
+    if not (task.retain or isinstance(run.plan, Tile)):
+        run.streams.setdefault(step, len(run.notes))
+    return task
 
 
 class _Told:
@@ -92,7 +101,7 @@ class Feed:
     """A generator for a worker thread: calling it there runs it, and returns the value of the step."""
 
     def __init__(self, run: Run, step: int, make: Callable[[], Generator[Any, None, Any]]) -> None:
-        self._run, self._task = run, run.plan.draft.task(step)
+        self._run, self._task = run, _begun(run, step)
         self._facts = ChunkEvent, run.plan.path(step), run.plan.name(step)
         self._make = make
         self._lock = threading.Lock()  # nothing is told once `stop` has returned

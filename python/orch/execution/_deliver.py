@@ -9,6 +9,7 @@ run is told to its end, too. A subscription with `when_full="drop"` has a task a
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from collections import Counter
 
@@ -20,7 +21,7 @@ from anyio.lowlevel import checkpoint
 
 from orch.event import Event, EventBus, Subscription, subscriptions
 from orch.execution._backlog import Backlog
-from orch.execution._failure import foreign
+from orch.execution._failure import foreign, lament
 from orch.execution._run import Run
 from orch.execution._stream import Stream
 from orch.execution._trace import Decoder
@@ -85,6 +86,8 @@ class Delivery:
         self._hinted = False
         if self._readers:
             self._append(self._decoder.advance())
+            if self._run.outdated:
+                self._run.let_go()
         if self._stream is not None:
             self._stream.wake()
 
@@ -96,8 +99,14 @@ class Delivery:
     def crowded(self) -> bool:
         """Say whether a reader is too far behind; from any thread."""
         stream, end = self._stream, len(self._run.schedule) - CAPACITY
-        self._held = bool(self._readers and self._slowest() < end) or (stream is not None and stream.read < end)
+        readers = self._slowest() if self._readers and end > 0 else end
+        self._held = readers < end or (stream is not None and stream.read < end)
         return self._held
+
+    def unread(self) -> float:
+        """Return where the notes begin that were not made events for everybody."""
+        log = self._decoder.notes if self._readers else math.inf
+        return log if self._stream is None else min(log, self._stream.told)
 
     def close(self) -> None:
         """Add the last events; readers end when they have delivered them."""
@@ -222,7 +231,7 @@ class Delivery:
     def _failed(self, reader: _Reader, to: Subscription, error: Exception) -> None:
         reader.errors[to] += 1
         if reader.errors[to] == 1:
-            _logger.error("subscriber %r raised; the run goes on", to.handler, exc_info=error)
+            lament(self._run.options.sanitize, error, "subscriber %r raised; the run goes on", to.handler)
         elif reader.errors[to] == MOST_ERRORS:
             _logger.error("subscriber %r is detached after %d errors", to.handler, MOST_ERRORS)
         if self._strict:

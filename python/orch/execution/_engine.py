@@ -64,7 +64,7 @@ async def _watched(run: Run, stream: Stream | None) -> None:
             for each in run.options.subscribers:
                 delivery.start(each)
             run.publish, run.room, run.crowded, run.watched = delivery.publish, delivery.room, delivery.crowded, True
-            run.hint = delivery.hint
+            run.hint, run.unread = delivery.hint, delivery.unread
             try:
                 try:
                     await _conduct(run)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import traceback
 from collections.abc import Callable
 from typing import cast
 
@@ -10,9 +12,31 @@ from anyio import current_effective_deadline
 
 from orch.errors import ForeignCancellationError, InternalError
 from orch.event import TaskEvent
+from orch.event._text import brief
 from orch.policies import FailureStrategy, Strategy
 
-__all__ = ("annotate", "bare", "decide", "foreign", "is_cancelled", "is_foreign", "unwrapped", "without_cancellation")
+__all__ = (
+    "annotate",
+    "bare",
+    "decide",
+    "foreign",
+    "is_cancelled",
+    "is_foreign",
+    "lament",
+    "unwrapped",
+    "without_cancellation",
+)
+
+_logger = logging.getLogger("orch")
+
+
+def lament(clean: Callable[[str], str] | None, error: BaseException, what: str, *about: object) -> None:
+    """Write to the log what has failed that is no step, with its traceback; made safe if the run says how."""
+    if clean is None:
+        _logger.error(what, *about, exc_info=error)
+    else:
+        text = what % tuple(about) if all(isinstance(each, str) for each in about) else what.replace("%r", brief(about))
+        _logger.error("%s", clean(f"{text}\n{''.join(traceback.format_exception(error))}"))
 
 
 def decide(on_failure: FailureStrategy | Strategy, group: object, event: Callable[[], TaskEvent]) -> FailureStrategy:

@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 
 from orch.abc import Clock
+from orch.event._discreet import Sanitizer
 from orch.execution._shelf import Caching
 
 __all__ = ("Options",)
@@ -27,5 +28,6 @@ class Options:
     strict_subscribers: bool = False  # whether a subscriber that raises ends the run
     clock: Clock = time
     rng: random.Random = attrs.field(factory=random.Random)
+    sanitize: Sanitizer | None = None  # makes texts safe that leave the process
     caching: Caching | None = None
     keeper: Any = None  # the `Keeper` of a runner whose block the run is in

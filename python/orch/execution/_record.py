@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import threading
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from orch._core import Schedule
-from orch.event import CircuitEvent, Event
+from orch.event import ChunkEvent, CircuitEvent, Event
 from orch.plan import Plan
 from orch.policies import Change
 
@@ -33,6 +35,7 @@ class Record:
     """The books of one run."""
 
     schedule: Schedule
+    unread: Callable[[], float]
     is_over = False  # whether the last event is on record
 
     def __init__(self, plan: Plan) -> None:
@@ -41,6 +44,8 @@ class Record:
         self.errors: dict[object, BaseException] = {}  # in order of time; by node, or by what else has failed
         self._ranks: dict[object, int] = {}  # their places in that order
         self.notes: list[tuple[type[Event] | Relayed, str, tuple[Any, ...]]] = []  # events beside those of states
+        self.streams: dict[int, int] = {}  # those whose values may be let go, and the places of their first notes
+        self.outdated: list[tuple[str, int, int]] = []  # chunks of released streams: path, first and last place
         self.relays: set[Relayed] = set()  # runs inside steps that go on
         self.tiles: dict[int, list[Any]] = {}  # by node of a map, the runs of its items
         self.outlet: Any = None  # takes the items of a map, which are not kept then
@@ -57,6 +62,18 @@ class Record:
                 return
             self.notes.append((kind, path, facts))
             self.schedule.note(0)
+
+    def let_go(self, released: Iterable[int] = (), told: float = math.inf) -> None:
+        """Let go of the chunks of streams whose values were released, once everybody has been told them."""
+        for node in self.streams.keys() & set(released):
+            self.outdated.append((self.plan.path(node), self.streams.pop(node), len(self.notes)))
+        read, waiting = min(self.unread(), told), self.outdated
+        self.outdated = [(path, first, last) for path, first, last in waiting if read < last]
+        for path, first, last in waiting:
+            for k in range(first, int(min(read, last))):
+                kind, at, facts = self.notes[k]
+                if kind is ChunkEvent and at == path:
+                    self.notes[k] = (kind, at, (facts[0], None))
 
     def relay(self, inner: Relayed, count: int) -> None:
         """Say that a run inside a step has so many more events."""

@@ -345,6 +345,8 @@ class Run(Wires, Record, Questions):
             self.released.update(released)
             for node in released:
                 self.values[node] = None
+            if released and self.streams:
+                self.let_go(released)
             for node in failed:
                 self._answer(node)
             for scope, worst in closing:

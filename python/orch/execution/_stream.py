@@ -47,6 +47,11 @@ class Stream:
         return _ALL if self._lifted or self._drops else self._read
 
     @property
+    def told(self) -> int:
+        """How many notes were made events."""
+        return self._decoder.notes
+
+    @property
     def is_ready(self) -> bool:
         """Whether there is something to fetch."""
         end = len(self._run.schedule) + 1 if self._stop is None else self._stop + 2  # the run's own events are two
@@ -60,6 +65,7 @@ class Stream:
     def close(self) -> None:
         """The run is over."""
         self._stop = len(self._run.schedule)
+        self._freed = _nothing  # nobody waits for room any more
         self.wake()
 
     @contextmanager
@@ -88,6 +94,8 @@ class Stream:
         self._read += self._out
         events = list(self._decode()) if self.is_ready else []
         self._out = len(events)
+        if self._run.outdated:
+            self._run.let_go(told=self.told)  # he may still be reading when the run is over
         self._freed()
         return self._timely(events) if self._drops else events
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from orch.context import Context
 from orch.event import STATES, Event, RunEvent, State, TaskEvent
+from orch.event._discreet import discreet
 from orch.execution._record import Reader, Relayed
 from orch.execution._run import Run
 from orch.plan import NONE
@@ -32,7 +33,7 @@ class Decoder:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._tasks, self._paths = run.plan.draft.tasks, run.plan.paths
-        self.seq = self._position = self._notes = 0  # how many events there were, entries were read, notes among them
+        self.seq = self._position = self.notes = 0  # how many events there were, entries were read, notes among them
         self._attempts: dict[int, int] = {}
         self._paused = set[int]()  # steps that go on with the attempt they were in
         self._nanoseconds, self._time = 0, run.started
@@ -48,7 +49,9 @@ class Decoder:
         ends = [end for end in (None if most is None else self._position + most, stop) if end is not None]
         entries = self._run.schedule.journal(self._position, min(ends, default=None))
         self._position += len(entries)
-        return [self._event(*entry) for entry in entries]
+        events = [self._event(*entry) for entry in entries]
+        clean = self._run.options.sanitize
+        return events if clean is None else [discreet(event, clean) for event in events]
 
     def end(self) -> RunEvent:
         """Return the last event of a settled run."""
@@ -68,7 +71,8 @@ class Decoder:
     def _run_event(self, state: State, time: datetime, error: BaseException | None) -> RunEvent:
         self.seq += 1
         plan = self._run.plan
-        return RunEvent(self._run.run_id, self.seq, time, "", state, plan.workflow.name, error, len(plan))
+        said = RunEvent(self._run.run_id, self.seq, time, "", state, plan.workflow.name, error, len(plan))
+        return discreet(said, self._run.options.sanitize)
 
     def _event(self, node: int, code: int, reason: int, cause: int, nanoseconds: int) -> Event:
         self.seq += 1
@@ -76,8 +80,8 @@ class Decoder:
         if nanoseconds != self._nanoseconds:  # a lane ends a step and takes the next at one moment
             self._nanoseconds, self._time = nanoseconds, run.time(nanoseconds)
         if code == NOTE:
-            self._notes += 1
-            kind, path, facts = run.notes[self._notes - 1]
+            self.notes += 1
+            kind, path, facts = run.notes[self.notes - 1]
             if not isinstance(kind, type):
                 return self._relayed(kind)
             self._shown = self._time

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -14,6 +15,10 @@ __all__ = ("Wires", "no_use")
 
 def _nothing(*_: object) -> None:
     """Stand in for what the engine has not connected, because this run does not need it."""
+
+
+def _no_note() -> float:
+    return math.inf
 
 
 async def _no_wait() -> None: ...
@@ -44,6 +49,7 @@ class Wires:
         self.wake: Callable[[], object] = _nothing  # the same, from any thread
         self.publish: Callable[[], object] = _nothing  # let subscribers have what has happened
         self.hint: Callable[[], object] = _nothing  # the same in a while, for what may come often; not for threads
+        self.unread: Callable[[], float] = _no_note  # where the notes begin that somebody is still to be told
         self.held_up = set[Callable[[], object]]()  # how to wake threads that wait for subscribers
         self.room: Callable[[], Awaitable[None]] = _no_wait  # wait for subscribers that are too far behind
         self.crowded: Callable[[], object] = _nothing  # whether there are such: threads take nothing new then
