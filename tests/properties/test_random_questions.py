@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import orch
 from orch import AsyncRunner, Graph, Interrupt, Parallel, RunResult, Sequence, State, Task
-from orch.event import InterruptEvent
+from orch.event import TRANSITIONS, Event, InterruptEvent, RunEvent, TaskEvent
 from tests.properties.test_random_runs import LOOPS
 
 CI = settings(
@@ -81,7 +81,8 @@ class World:
         def works() -> str:
             return self._called(name, f"value of {name}", fails=bool(self.failing >> position % 16 & 1))
 
-        return Task(works if is_plain else waits, name=name, compensate=lambda value: self._undo(name, value))
+        body: Any = works if is_plain else waits
+        return Task(body, name=name, compensate=lambda value: self._undo(name, value))
 
     def _called(self, name: str, value: str, *, fails: bool = False) -> str:
         self.calls[name] += 1
@@ -198,3 +199,101 @@ def test_check_86_what_fails_is_resumed_to_the_same_end(loop: str, shape: Shape,
     assert answered(one) == answered(other)
     for name, undone in world.undone.items():
         assert world.calls[name] > undone  # what was undone was done again, and only what was done was undone
+
+
+# -- ended from outside, after every number of turns of the loop -------------------------------------------------------
+
+CORPUS: dict[str, Shape] = {
+    "a question": "ask",
+    "questions in turn": ("sequence", "abort", None, ["ask", "step", "ask late", "step"]),
+    "questions side by side": ("parallel", "abort", None, ["ask", "ask late", "step"]),
+    "a question to undo for": ("sequence", "compensate", None, ["step", "step", "ask", "step"]),
+    "a question in groups": (
+        "parallel",
+        "continue",
+        1,
+        [("sequence", "compensate", None, ["step", "ask"]), "ask late"],
+    ),
+    "with threads": ("sequence", "compensate", None, ["thread", "ask late", "thread"]),
+}
+
+
+def check(result: RunResult) -> None:
+    """Numbered without gaps, from the first event to the last; every step from state to state, to an end or a pause."""
+    first, *_, last = result.trace
+    assert [event.seq for event in result.trace] == list(range(1, len(result.trace) + 1))
+    assert [isinstance(event, RunEvent) for event in (first, last)] == [True, True]
+    assert isinstance(last, RunEvent)
+    assert last.state is result.state
+    states = dict.fromkeys(result.tasks, State.PENDING)
+    for event in result.trace:
+        if isinstance(event, TaskEvent):
+            assert event.state in TRANSITIONS[states[event.path]]
+            states[event.path] = event.state
+    assert states == {path: record.state for path, record in result.tasks.items()}
+    allowed = {State.PAUSED, State.PENDING} if result.state is State.PAUSED else set()
+    assert all(state.is_final or state in allowed for state in states.values())
+
+
+async def slow_handler(question: str) -> str:
+    await checkpoint()
+    await checkpoint()
+    return f"yes, {question}"
+
+
+async def end_after(world: World, turns: int, how: str, by: str) -> bool:
+    """End a run in some way after so many turns of the loop; say whether it was over before that."""
+    heard, is_over, asked = list[Event](), False, interrupts(world)
+    names = [each.name for each in asked]
+    handlers = dict.fromkeys(names, slow_handler) if by == "handlers" else {}
+    with anyio.CancelScope() as scope, anyio.fail_after(10):
+        async with AsyncRunner().iter(world.workflow, handlers=handlers, subscribers=[heard.append]) as run:
+
+            async def answers() -> None:
+                async for event in run:
+                    if isinstance(event, InterruptEvent) and by == "answers":
+                        await checkpoint()
+                        if event.path in [pause.path for pause in run.pauses]:
+                            run.respond({event.path: f"yes, {event.question}"})
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(answers)
+                for _ in range(turns):
+                    await checkpoint()
+                is_over = run._over.is_set()
+                if how == "outside":
+                    scope.cancel()
+                elif how == "step":
+                    run.cancel(names[-1] if run._run.plan.name(run._run.plan.interrupts[-1]) == names[-1] else None)
+                elif how == "run":
+                    run.cancel()
+                elif how == "leave":
+                    group.cancel_scope.cancel()
+    result = run.result
+    check(result)
+    assert heard == list(result.trace)
+    assert isinstance(heard[-1], RunEvent)
+    states = {State.SUCCEEDED} if is_over else {State.SUCCEEDED, State.CANCELLED, State.PAUSED}
+    assert result.state in states
+    assert [pause.path for pause in result.pauses] == [
+        path for path, record in result.tasks.items() if record.state is State.PAUSED
+    ]
+    assert (result.state is State.PAUSED) == bool(result.pauses)
+    again = await AsyncRunner().resume(result, world.workflow, handlers=dict.fromkeys(names, slow_handler))
+    assert again.state is State.SUCCEEDED
+    assert set(world.calls) == {name for name in world.calls if world.calls[name] > world.undone[name]}
+    return is_over
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("how", ["outside", "step", "run", "leave"])
+@pytest.mark.parametrize("by", ["handlers", "answers"])
+@pytest.mark.parametrize("name", CORPUS)
+def test_c2_ended_after_any_number_of_turns_and_resumed(name: str, by: str, how: str, loop: str) -> None:
+    async def sweep() -> None:
+        turns, is_over = 0, False
+        while not is_over and turns < 200:
+            is_over = await end_after(World(CORPUS[name]), turns, how, by)
+            turns += 1 + (turns // 4 if "thread" in name else 0)
+
+    anyio.run(sweep, **LOOPS[loop])

@@ -170,7 +170,7 @@ class Run(Wires, Record, Questions):
         if isinstance(error, self.cancelled_class):
             self.check(lane)
             if lane.stopped or self.cancelled:
-                self.schedule.cancel(node)
+                self._end(node)
                 return True
             error = foreign(error)
         elif is_foreign(error):
@@ -257,7 +257,11 @@ class Run(Wires, Record, Questions):
         """Let KeyboardInterrupt, SystemExit and their like end the whole run; they surface bare when it is settled."""
         self.record(node, error)
         self.give_up(error)
-        if not self._is_settled(node):  # as one is that was PAUSED
+        self._end(node)
+
+    def _end(self, node: int) -> None:
+        """Cancel a step that is at its end, unless cancelling the run has done so: one whose handler was at work."""
+        if not self._is_settled(node):
             self.schedule.cancel(node)
 
     def break_off(self) -> None:
