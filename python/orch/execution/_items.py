@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 import attrs
 
 from orch.event import Event, State
+from orch.event._discreet import discreet
 from orch.execution._mapped import outcome
 from orch.execution._relay import Relay, item_state
 from orch.execution._run import Run
@@ -38,11 +39,10 @@ class Parts:
         self._journals: list[list[_Kept]] = [[] for _ in range(self.plan.size)]
         self._read = self._notes = 0
 
-    def update(self) -> Iterable[int]:
-        """Read what is new; return the items it is about."""
+    def update(self) -> None:
+        """Read what is new."""
         found = self.tile.schedule.journal(self._read)
         self._read += len(found)
-        touched = dict[int, None]()
         for entry in found:
             item, note = entry[0] // self.plan.stride, None
             if entry[1] == NOTE:
@@ -51,8 +51,6 @@ class Parts:
                 item = self._about(note[1] if isinstance(note[0], type) else getattr(note[0], "path", ""))
             if item >= 0:
                 self._journals[item].append((entry, note))
-                touched[item] = None
-        return touched
 
     def _about(self, path: str) -> int:
         """Return which item a path lies in, or -1."""
@@ -72,7 +70,8 @@ class Parts:
         journal = self._journals[item]
         began, ended = (tile.time(journal[at][0][4]) if journal else tile.started for at in (0, -1))
         source = _Source(self, item, run_id)
-        return RunResult(run_id, name, state, source, errors, tile.context, began, ended, abandoned)
+        known = RunResult(run_id, name, state, source, errors, tile.context, began, ended, abandoned)
+        return discreet(known, tile.options.sanitize)
 
     def view(self, item: int, run_id: str) -> Run:
         """Return the run of the body that an item is."""

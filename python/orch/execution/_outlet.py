@@ -8,7 +8,7 @@ from anyio import Event as Signal
 
 from orch.event import State
 from orch.execution._items import Parts
-from orch.execution._relay import item_state
+from orch.execution._relay import Ends, item_state
 from orch.execution._run import Run
 from orch.result import RunResult
 
@@ -24,14 +24,14 @@ class Outlet:
         self._ready: deque[tuple[Parts, int]] = deque()
         self._news, self._fetched = Signal(), Signal()
         self._parts: Parts | None = None
-        self._left = set[int]()
+        self._ends: Ends
         self._is_lifted = False
         self.failed: int | None = None  # the number of the first item that failed
 
     def open(self, tile: Run) -> None:
         """A tile begins: from now on look what has ended in it."""
         self._parts = Parts(tile)
-        self._left = set(range(self._parts.plan.size))
+        self._ends = Ends(tile)
         publish = tile.publish
 
         def told() -> None:
@@ -77,12 +77,14 @@ class Outlet:
 
     def _look(self) -> None:
         parts = self._parts
-        for item in parts.update() if parts is not None else ():
-            if parts is not None and item in self._left and (state := item_state(parts.tile, item)).is_final:
-                self._left.discard(item)
-                if state is State.FAILED and self.failed is None:
-                    self.failed = parts.plan.first + item
-                if state in _TOLD:
-                    self._ready.append((parts, item))
+        if parts is None:
+            return
+        parts.update()
+        for item in self._ends.advance()[1]:
+            state = item_state(parts.tile, item)
+            if state is State.FAILED and self.failed is None:
+                self.failed = parts.plan.first + item
+            if state in _TOLD:
+                self._ready.append((parts, item))
         if self._ready:
             self.wake()

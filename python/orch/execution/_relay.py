@@ -14,13 +14,38 @@ from orch.execution._run import Run
 from orch.execution._trace import NOTE, Decoder
 from orch.plan import Tile
 
-__all__ = ("Relay", "item_state")
+__all__ = ("Ends", "Relay", "item_state")
+
+_NO_SUCCESS = {state.code for state in State if state.is_final and state is not State.SUCCEEDED}
 
 
 def item_state(tile: Run, copy: int) -> State:
     """Return the state of an item; one that never began, because another failed, is CANCELLED."""
     state = State.from_code(tile.schedule.state(cast("Tile", tile.plan).exit(copy)))
     return State.CANCELLED if state is State.SKIPPED else state
+
+
+class Ends:
+    """Which items of a tile have ended, found out from what is new in its journal."""
+
+    def __init__(self, tile: Run) -> None:
+        self._tile, self._plan = tile, cast("Tile", tile.plan)
+        self.position = 0  # entries that were looked at
+        self._left = set(range(self._plan.size))
+        self._waiting = set[int]()  # items that may end without another entry: a group settles a little later
+
+    def advance(self) -> tuple[int, list[int]]:
+        """Return how many entries are new, and the items that have ended since the last call."""
+        schedule, stride = self._tile.schedule, self._plan.stride
+        entries = schedule.journal(self.position)
+        self.position += len(entries)
+        last = {node // stride: code for node, code, *_ in entries if code != NOTE}
+        self._waiting.update(item for item, code in last.items() if self._plan.guarded or code in _NO_SUCCESS)
+        looked = [*last, *self._waiting.difference(last)] if schedule.is_active() else sorted(self._left)
+        ended = [item for item in looked if item in self._left and item_state(self._tile, item).is_final]
+        self._left.difference_update(ended)
+        self._waiting.difference_update(ended)
+        return len(entries), ended
 
 
 class Relay:
@@ -30,8 +55,7 @@ class Relay:
         self.tile, self._outer = tile, outer
         self.plan = cast("Tile", tile.plan)
         self.path, self.name = outer.plan.path(node), outer.plan.name(node)
-        self._position = 0  # entries of the tile's journal that are told
-        self._left = set(range(self.plan.size))  # items that have not ended
+        self._ends = Ends(tile)
         self.is_over, self.told = False, 0  # whether there will be no more events, and how many were told
         self._marks: dict[int, list[int]] = {}  # by length of the tile's journal, items that have ended by then
         outer.relays.add(self)
@@ -51,23 +75,16 @@ class Relay:
         """Tell what is new. On the loop."""
         for each in tuple(self.tile.relays):
             each.pump()
-        schedule = self.tile.schedule
-        entries = schedule.journal(self._position)
-        if not entries and schedule.is_active():
-            return
-        self._position += len(entries)
-        touched = dict.fromkeys(node // self.plan.stride for node, code, *_ in entries if code != NOTE)
-        ended = [copy for copy in (touched if schedule.is_active() else sorted(self._left)) if self._has_ended(copy)]
-        self._left.difference_update(ended)
+        new, ended = self._ends.advance()
         if ended:
-            self._marks.setdefault(self._position, []).extend(ended)
-        self._tell(len(entries) + len(ended))
+            self._marks.setdefault(self._ends.position, []).extend(ended)
+        self._tell(new + len(ended))
 
     def finish(self) -> None:
         """The tile is over: tell the rest."""
         self._outer.relays.discard(self)
         self._outer.held_up.discard(self.tile.spread)
-        if self._position or self.tile.schedule.is_active() or self._outer.watched:
+        if self._ends.position or self.tile.schedule.is_active() or self._outer.watched:
             self.pump()
         else:
             self._tell(len(self.tile.schedule) + self.plan.size)
@@ -79,16 +96,13 @@ class Relay:
             self.told += count
             self._outer.relay(self, count)
 
-    def _has_ended(self, copy: int) -> bool:
-        return copy in self._left and item_state(self.tile, copy).is_final
-
     def reader(self) -> Reader:
         """Return who reads the events from the first on."""
         return Reader(self)
 
     def marks(self) -> dict[int, list[int]]:
         """Return which items have ended when the journal was how long; where nobody looked, with their last entry."""
-        if self._position or self._marks:
+        if self._ends.position or self._marks:
             return self._marks
         entries = self.tile.schedule.journal()
         last = dict.fromkeys(range(self.plan.size), len(entries))
