@@ -235,6 +235,10 @@ def check(result: RunResult) -> None:
     assert all(state.is_final or state in allowed for state in states.values())
 
 
+def plain_handler(question: str) -> str:
+    return f"yes, {question}"
+
+
 async def slow_handler(question: str) -> str:
     await checkpoint()
     await checkpoint()
@@ -245,7 +249,8 @@ async def end_after(world: World, turns: int, how: str, by: str) -> bool:
     """End a run in some way after so many turns of the loop; say whether it was over before that."""
     heard, is_over, asked = list[Event](), False, interrupts(world)
     names = [each.name for each in asked]
-    handlers = dict.fromkeys(names, slow_handler) if by == "handlers" else {}
+    handler: Any = slow_handler if by == "handlers" else plain_handler
+    handlers = {} if by == "answers" else dict.fromkeys(names, handler)
     with anyio.CancelScope() as scope, anyio.fail_after(10):
         async with AsyncRunner().iter(world.workflow, handlers=handlers, subscribers=[heard.append]) as run:
 
@@ -287,13 +292,13 @@ async def end_after(world: World, turns: int, how: str, by: str) -> bool:
 
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("how", ["outside", "step", "run", "leave"])
-@pytest.mark.parametrize("by", ["handlers", "answers"])
+@pytest.mark.parametrize("by", ["handlers", "plain handlers", "answers"])
 @pytest.mark.parametrize("name", CORPUS)
 def test_c2_ended_after_any_number_of_turns_and_resumed(name: str, by: str, how: str, loop: str) -> None:
     async def sweep() -> None:
         turns, is_over = 0, False
         while not is_over and turns < 200:
             is_over = await end_after(World(CORPUS[name]), turns, how, by)
-            turns += 1 + (turns // 4 if "thread" in name else 0)
+            turns += 1 + (turns // 4 if "thread" in name or by == "plain handlers" else 0)
 
     anyio.run(sweep, **LOOPS[loop])
