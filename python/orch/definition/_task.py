@@ -29,6 +29,7 @@ R = TypeVar("R")
 _LONGEST_NAME = 1000
 _SHOWN = 60  # characters of a name in a repr
 _HASHABLE = (str, int, float, bytes, NoneType, FunctionType)  # with hashes that agree with `_same`
+_FORMS: Mapping[str, str] = {"generator": "stream", "async generator": "stream"}
 _Values = Mapping[str, Any]
 _NOTHING: _Values = MappingProxyType({})
 
@@ -292,7 +293,7 @@ class Task(Workflow, Generic[P, R]):
     @property
     def form(self) -> str | None:
         """What its body is if not simply one call of the function: a word of `orch.execution`."""
-        return "stream" if self.signature.streams else None
+        return _FORMS.get(self.signature.kind)
 
     @property
     def outputs(self) -> tuple[str, ...]:

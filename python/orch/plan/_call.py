@@ -43,8 +43,8 @@ def callable_of(task: Task[..., Any], shape: Shape | None) -> Callable[..., Any]
     What a generator function gives is still to be run: what comes out of it is for `unpacked`.
     """
     fn: Callable[..., Any] = task.fn
-    coroutine, streams = task.signature.kind == "coroutine", task.signature.streams
-    if shape is None and (streams or not task.unpacks) and (not coroutine or _returns_coroutine(fn)):
+    coroutine = task.signature.kind == "coroutine"
+    if shape is None and (not task.unpacks or task.signature.streams) and (not coroutine or _returns_coroutine(fn)):
         return fn
 
     def begin(flat: Sequence[Any]) -> Any:
@@ -54,7 +54,7 @@ def callable_of(task: Task[..., Any], shape: Shape | None) -> Callable[..., Any]
     async def call(*flat: object) -> object:
         return unpacked(task, await begin(flat))
 
-    if streams:
+    if task.signature.streams:
         return lambda *flat: begin(flat)
     return call if coroutine else lambda *flat: unpacked(task, begin(flat))
 
