@@ -269,3 +269,32 @@ assert_type(Graph(plain, strict_types=True).strict_types, bool)
 Graph(strict_types=1)  # type: ignore[arg-type]
 Sequence(strict_types=True)  # type: ignore[call-arg]
 registry.graph(strict_types=True)
+
+# -- questions, and going on -------------------------------------------------------------------------------------------
+
+asks = orch.Interrupt("ok", "May I?", type=bool, deps=["plain"])
+assert_type(asks.bind(), orch.Interrupt)
+assert_type(asks.evolve(name="other"), orch.Interrupt)
+orch.Interrupt("ok", timeout=1)  # type: ignore[call-arg]
+orch.Interrupt("ok", output=("a", "b"))  # type: ignore[arg-type]
+
+
+async def answers(question: str) -> bool:
+    return bool(question)
+
+
+async def ask(runner: orch.AsyncRunner) -> None:
+    result = await runner.run(asks, handlers={"ok": answers})
+    assert_type(result.pauses[0].question, Any)
+    assert_type(result.parent, str | None)
+    assert_type(await runner.resume(result, asks, answers={"ok": True}, from_="ok"), orch.RunResult)
+    await runner.resume(result)  # type: ignore[call-arg]
+    async with runner.iter(asks, handlers={"ok": lambda _: True}) as run:
+        assert_type(run.respond({"ok": True}), None)
+        assert_type([pause.name for pause in run.pauses], list[str])
+
+
+def look_on(runner: orch.Runner) -> None:
+    with runner.iter(asks) as run:
+        assert_type([event.seq for event in run], list[int])
+        assert_type(run.wait(), orch.RunResult)

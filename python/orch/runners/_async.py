@@ -417,7 +417,7 @@ def _known(run: Run) -> RunResult:
     """Return what is known about a run that is over."""
     left, errors = tuple(abandoned(run)), tuple(run.errors.values())
     name, source, times = run.plan.workflow.name, RunSource(run), (run.started, run.time(run.ended))
-    pauses = tuple(run.open_questions().values())
+    pauses = tuple(run.open_questions().values()) if run.asked else ()
     facts = name, run.state, source, errors, run.context, *times, left, pauses, run.parent
     return discreet(RunResult(run.run_id, *facts), run.options.sanitize)
 
