@@ -86,7 +86,7 @@ def is_foreign(error: BaseException) -> bool:
 
 def bare(failures: BaseExceptionGroup[BaseException]) -> BaseException:
     """Return the one exception that matters of those that the engine's own tasks ended with."""
-    grave, _ = failures.split(lambda each: not isinstance(each, Exception))
+    grave, _ = failures.split(lambda each: not isinstance(each, Exception | BaseExceptionGroup))
     found: BaseException = failures if grave is None else grave
     while isinstance(found, BaseExceptionGroup):
         found = found.exceptions[0]

@@ -75,7 +75,7 @@ async def work(run: Run, lane: Lane, begun: Begun | None = None) -> None:
     except run.cancelled_class:
         run.check(lane)
         raise
-    except Exception:
+    except BaseException:  # of the engine itself: a mistake, or Ctrl-C where trio raises it
         run.break_off()
         raise
     finally:
