@@ -24,8 +24,8 @@ from tests.simulation.drive import simulate
 from tests.simulation.generate import FEATURES, generate
 from tests.simulation.invariants import violations
 from tests.simulation.log import digest, log
-from tests.simulation.plans import show
-from tests.simulation.seen import Crash
+from tests.simulation.plans import Case, show
+from tests.simulation.seen import Crash, Seen
 
 CHUNK = 250
 
@@ -41,9 +41,16 @@ class Found(NamedTuple):
 def check(seeds: range, backends: Sequence[str], features: frozenset[str]) -> list[Found]:
     """Run some seeds on some backends, all that it takes for one after another."""
     cases = (generate(seed, features) for seed in seeds)
-    runs = ((case, backend, simulate(case, backend)) for case in cases for backend in backends)
-    found = (Found(case.seed, backend, list(violations(seen))) for case, backend, seen in runs)
+    found = (Found(case.seed, backend, _violations(case, backend)) for case in cases for backend in backends)
     return [each for each in found if each.violations]
+
+
+def _violations(case: Case, backend: str) -> list[tuple[str, str]]:
+    seen = simulate(case, backend)
+    found = list(violations(seen))
+    if isinstance(seen, Seen):
+        seen.forget()
+    return found
 
 
 def main() -> int:

@@ -17,6 +17,7 @@ __all__ = ("HANDED", "ROUNDED", "Crash", "Seen")
 
 HANDED = "the input"
 ROUNDED = 2e-6  # events have times of whole microseconds
+_DEPTH = 5  # of causes
 _ENDS = tuple(state for state in State if state.is_final)
 
 
@@ -100,6 +101,14 @@ class Seen:
         for entry in self.entries:
             self.said.setdefault(entry.what, []).append(entry)
 
+    def forget(self) -> None:
+        """Take the frames off the errors, which lead back to the run: all of it goes at once then, without a search."""
+        errors = [event.error for event in self.trace if isinstance(event, TaskEvent)]
+        if self.run is not None:
+            errors += [self.run.interruption, *self.run.errors.values()]
+        for error in errors:
+            _take_off(error)
+
     @cached_property
     def calls(self) -> dict[str, list[tuple[Entry, Entry | None, Entry | None]]]:
         """By task its body's calls: start, hit, end."""
@@ -141,3 +150,14 @@ class Seen:
     def time(self, event: Event) -> float:
         """Virtual seconds."""
         return event.time.timestamp()
+
+
+def _take_off(error: BaseException | None) -> None:
+    for _ in range(_DEPTH):
+        if error is None:
+            return
+        error.__traceback__ = None
+        if isinstance(error, BaseExceptionGroup):
+            for each in error.exceptions:
+                each.__traceback__ = None
+        error = error.__cause__ or error.__context__

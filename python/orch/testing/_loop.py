@@ -37,7 +37,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._now = 0.0
         self._timers = 0
         super().__init__()
-        self._selector = self  # its `select` is what BaseEventLoop waits with
+        self._selector: VirtualLoop | None = self  # its `select` is what BaseEventLoop waits with
         self._random = Random(seed) if seed else None  # noqa: S311 (to be foreseen)
         self._woken = threading.Event()
         self._patience = patience or Patience(self._wait)
@@ -96,6 +96,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
             random.shuffle(handles)
             for at, handle in zip(places, handles, strict=True):
                 ready[at] = handle
+
+    def close(self) -> None:
+        """Be over, and let go of what leads back to it."""
+        super().close()
+        self._selector = None
 
     def _process_events(self, event_list: object) -> None:
         """Nothing comes from outside."""
