@@ -7,7 +7,7 @@ reads. So a run that nobody watches is told everything at once, when the tile is
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import cast
 
 from orch.event import Event, MapEvent, State
 from orch.execution._run import Run
@@ -140,12 +140,11 @@ class Reader:
         return self._decoder.event(seq, *entry)
 
     def _map_event(self, seq: int, copy: int) -> MapEvent:
-        relay = self._relay
-        state, error = item_state(relay.tile, copy), None
-        if state is State.FAILED:
-            error = item_error(relay.tile, copy)
-        facts: tuple[Any, ...] = relay.name, relay.plan.first + copy, state, error
-        return MapEvent(relay.tile.run_id, seq, self._decoder.time, relay.path, *facts)
+        relay, tile = self._relay, self._relay.tile
+        state = item_state(tile, copy)
+        error = item_error(tile, copy) if state is State.FAILED else None
+        index = relay.plan.first + copy
+        return MapEvent(tile.run_id, seq, self._decoder.time, relay.path, relay.name, index, state, error)
 
 
 def item_error(tile: Run, copy: int) -> BaseException | None:

@@ -77,13 +77,14 @@ class Decoder:
     def _event(self, node: int, code: int, reason: int, cause: int, nanoseconds: int) -> Event:
         self.seq += 1
         run = self._run
-        if nanoseconds != self._nanoseconds:  # a lane ends a step and takes the next at one moment
-            self._nanoseconds, self._time = nanoseconds, run.time(nanoseconds)
         if code == NOTE:
             self.notes += 1
             kind, path, facts = run.notes[self.notes - 1]
             if not isinstance(kind, type):
                 return self._relayed(kind)
+        if nanoseconds != self._nanoseconds:  # a lane ends a step and takes the next at one moment
+            self._nanoseconds, self._time = nanoseconds, run.time(nanoseconds)
+        if code == NOTE:
             self._shown = self._time
             return kind(run.run_id, self.seq, self._time, path, *facts)
         self._shown, attempt = self._time, self._attempts.get(node, 0)

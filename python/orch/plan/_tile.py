@@ -72,7 +72,7 @@ class Tile(Plan):
 
     def exit(self, copy: int) -> int:
         """Return the node of an item that settles last."""
-        return copy * self.stride + self.stride - 1
+        return (copy + 1) * self.draft.stride - 1
 
     def slots(self, name: str) -> tuple[list[int], int]:
         """Return the slots that take an input, item after item, and how many of them an item has."""

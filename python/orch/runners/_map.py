@@ -8,11 +8,14 @@ from anyio.lowlevel import checkpoint
 from orch.definition import Map, Task, Workflow
 from orch.errors import WorkflowError, expect
 from orch.event import State
+from orch.event._discreet import discreet
 from orch.execution import Aside, Items, Outlet, Run, execute
 from orch.plan import Plan
 from orch.result import MapResult, RunResult
 
 __all__ = ("MapRun", "map_of", "map_result")
+
+_TURN = 64  # results that are fetched before others get their turn
 
 
 def map_of(
@@ -28,7 +31,8 @@ def map_of(
 def map_result(run: Run) -> MapResult:
     """Return what is known about a run that is a map and over."""
     times = run.started, run.time(run.ended)
-    return MapResult(run.run_id, run.plan.workflow.name, run.state, Items(run), run.context, *times)
+    known = MapResult(run.run_id, run.plan.workflow.name, run.state, Items(run), run.context, *times)
+    return discreet(known, run.options.sanitize)
 
 
 class MapRun:
@@ -44,6 +48,7 @@ class MapRun:
         self._outlet = run.outlet = Outlet()
         self._failure: BaseException | None = None
         self._is_begun = self._is_over = False
+        self._fetched = 0
         self._aside = Aside()
 
     @property
@@ -79,7 +84,9 @@ class MapRun:
             raise RuntimeError("the map has not begun: write `async with runner.map_iter(…) as items:`")
         while True:
             if (found := self._outlet.fetch()) is not None:
-                await checkpoint()
+                self._fetched += 1
+                if self._fetched % _TURN == 0:
+                    await checkpoint()
                 return found
             if self._is_over:
                 raise StopAsyncIteration
