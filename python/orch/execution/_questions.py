@@ -15,6 +15,7 @@ from orch.result import Pause
 __all__ = ("Questions",)
 
 _NONE: Mapping[int, Any] = MappingProxyType({})
+_NOTHING: dict[int, Pause] = {}
 _BUSY = {State.RUNNING.code, State.RETRYING.code}
 _LANES = 0, 1  # of the event loop, of threads
 
@@ -40,7 +41,7 @@ class Questions:
     answering: Mapping[str, Callable[[Any], Any]] = MappingProxyType({})  # the handlers, as they came
     handlers: Mapping[int, Callable[[Any], Any]] = _NONE  # by interrupt
     kept: Mapping[int, Any] = _NONE  # questions of an earlier run, which need not be made again
-    asked: Mapping[int, Pause] = _NONE  # what nobody here answers; also what has been answered since
+    asked: dict[int, Pause] = _NOTHING  # what nobody here answers; also what has been answered since
     refused: Mapping[int, Exception] = _NONE  # why a handler has no answer, until its step has failed with it
     patience = 0  # above 0, somebody may still answer when nothing else goes on
     is_closed = False  # nothing is answered any more: the run ends PAUSED
@@ -65,7 +66,8 @@ class Questions:
         self.schedule.pause(node)
         path, name = self.plan.path(node), self.plan.name(node)
         if node not in self.handlers:
-            self.asked = {**self.asked, node: Pause(path, name, question, self.interrupt_at(node).type)}
+            self.asked = self.asked or {}
+            self.asked[node] = Pause(path, name, question, self.interrupt_at(node).type)
         self.note(InterruptEvent, path, name, question)
         if self.watched:
             self.publish()

@@ -43,7 +43,7 @@ def restore(run: Run, past: Past, from_: str | Iterable[str], answers: Mapping[s
     again = _behind(run.plan, _meant(run.plan, from_))
     pauses = {node: pause for node, pause in _open(run.plan, past).items() if node not in again}
     given = _answers(run, past, pauses, {} if answers is None else answers)
-    nodes = {path: node for node, path in run.plan.paths.items()}
+    nodes = run.plan.at
     done = [nodes[path] for path in past.done if path in nodes and nodes[path] not in again]
     known = {node: past.values[path] for path, node in nodes.items() if path in past.values} | given
     run.kept = {node: pause.question for node, pause in pauses.items() if node not in given}

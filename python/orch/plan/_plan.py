@@ -145,6 +145,11 @@ class Plan:
         prefix = cache(lambda scope: f"{draft.scope_path(scope)}/" if scope else "")
         return {node: distinct(prefix(draft.scope_of[node]) + draft.segments[node], taken) for node in self.nodes}
 
+    @cached_property
+    def at(self) -> dict[str, int]:
+        """The nodes of the tasks by path."""
+        return {path: node for node, path in self.paths.items()}
+
     def outputs_of(self, child: int) -> dict[str, tuple[int, int]]:
         """Return what a step adds to the value of its Graph: names, each with the slot and which output (or -1)."""
         return self.draft.given_by(child)

@@ -1,6 +1,6 @@
 """Which interrupts are meant by the names that callers use, for handlers and for answers."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from orch.errors import DefinitionError, UnsupportedError, close_matches, did_you_mean, expect
@@ -14,10 +14,10 @@ __all__ = ("asked_for", "handlers_for", "handlers_in", "named")
 _SHOWN = 20  # names in a message
 
 
-def named(plan: Plan, name: str, nodes: Iterable[int]) -> list[int]:
+def named(plan: Plan, name: str, nodes: Collection[int]) -> list[int]:
     """Return those of the nodes that a name means: the one at this path, else all that are called so."""
-    at = {plan.paths[node]: node for node in nodes}
-    return [at[name]] if name in at else [node for node in at.values() if plan.name(node) == name]
+    node = plan.at.get(name, -1)
+    return [node] if node in nodes else [node for node in nodes if plan.name(node) == name]
 
 
 Handlers = Mapping[str, Callable[[Any], Any]]
@@ -113,7 +113,7 @@ def _fates(plan: Plan, state_of: Callable[[int], State]) -> str:
     return f": {', '.join(told)}" if told else ": the workflow has no interrupt"
 
 
-def _unknown(plan: Plan, name: str, nodes: Iterable[int]) -> str:
+def _unknown(plan: Plan, name: str, nodes: Collection[int]) -> str:
     if named(plan, name, plan.nodes):
         return f"step {name!r} is no Interrupt"
     names = dict.fromkeys(each for node in nodes for each in (plan.name(node), plan.paths[node]))

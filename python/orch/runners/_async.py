@@ -20,7 +20,7 @@ from orch.execution import Caching, Keeper, Options, Run, RunSource, abandoned, 
 from orch.plan import Plan, compile, handlers_for, values_for  # noqa: A004 (the verb users know from re)
 from orch.plan import select as part_of
 from orch.policies import Seconds, seconds
-from orch.result import MapResult, RunResult, past_of
+from orch.result import MapResult, Past, RunResult, past_of
 from orch.runners._iter import GraphRun
 from orch.runners._map import MapRun, map_of, map_result
 
@@ -215,8 +215,10 @@ class AsyncRunner:
             >>> anyio.run(main)["sent"]
             True
         """
-        again = self._again(run, workflow, context, _callables(subscribers), handlers)
-        restore(again, past_of(cast("RunResult", run)), from_, answers)
+        past = _past(run)
+        context = cast("RunResult", run).context if context is None else context
+        again = self._again(past, workflow, context, _callables(subscribers), handlers)
+        restore(again, past, from_, answers)
         await execute(again)
         result = _known(again)
         if raise_on_failure:
@@ -225,22 +227,17 @@ class AsyncRunner:
 
     def _again(
         self,
-        earlier: Any,
+        past: Past,
         workflow: Runnable,
         context: Context[Any] | None,
         subscribers: tuple[Callable[[Any], object], ...],
         handlers: Handlers,
     ) -> Run:
         """Make a run like an earlier one."""
-        if isinstance(earlier, str):
-            cure = "give the result itself, resume(result, workflow)"
-            raise UnsupportedError(f"run {earlier!r}: runs are found by their id in a store, and there is none; {cure}")
-        expect("run", earlier, RunResult)
-        past = past_of(earlier)
         plan = compile(workflow)
         check_same(plan if past.select is None else part_of(plan, past.select), past)
         is_paused = past.state is State.PAUSED
-        given: Any = None, past.inputs, earlier.context if context is None else context, {}
+        given: Any = None, past.inputs, context, {}
         run_id = past.run_id if is_paused else None
         run = self._begin(plan, given, past.select, run_id, subscribers, handlers=handlers)
         run.parent = past.parent if is_paused else past.run_id
@@ -405,6 +402,14 @@ class AsyncRunner:
         if shared is not None:
             bind(run, shared)
         return run
+
+
+def _past(run: RunResult | str) -> Past:
+    if isinstance(run, str):
+        cure = "give the result itself, resume(result, workflow)"
+        raise UnsupportedError(f"run {run!r}: runs are found by their id in a store, and there is none; {cure}")
+    expect("run", run, RunResult)
+    return past_of(run)
 
 
 def _drops(when_full: object) -> bool:
