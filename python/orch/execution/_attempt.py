@@ -267,7 +267,8 @@ class _Plain:
         if self.job.is_lasting:
             run.abandoned.append(step)
         else:
-            _logger.warning("task %r ended after its timeout; what it gave is dropped", run.plan.path(step))
+            if not isinstance(self.job.error, run.cancelled_class):  # else it has ended because it was told to
+                _logger.warning("task %r ended after its timeout; what it gave is dropped", run.plan.path(step))
             run.schedule.let_go(step)
             if trail.is_due:
                 run.requeue(step)
