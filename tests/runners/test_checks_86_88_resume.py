@@ -507,6 +507,30 @@ async def test_a_restored_step_is_undone_with_the_value_of_a_group() -> None:
     assert undone == [(4, [2, 2])]
 
 
+async def test_a_restored_step_is_undone_with_the_resources_that_it_had_used() -> None:
+    log, undone = list[str](), list[Any]()
+
+    @orch.resource
+    async def database() -> Any:
+        log.append("open")
+        yield f"db {log.count('open')}"
+        log.append("close")
+
+    async def writes(start: int = 1, connection: str = orch.use(database)) -> str:
+        return f"{start} to {connection}"
+
+    def deletes(value: str, start: int, connection: str = orch.use(database)) -> None:
+        undone.append((value, start, connection))
+
+    row = Row(
+        Task(writes, compensate=deletes), Interrupt("q"), Task(called, "last", name="last"), on_failure="compensate"
+    )
+    paused = await run(row, start=3)
+    BROKEN.add("last")
+    await resume(paused, row, answers={"q": 0})
+    assert (undone, log) == ([("3 to db 1", 3, "db 2")], ["open", "close", "open", "close"])
+
+
 @pytest.mark.parametrize("strategy", ["abort", "continue", "compensate"])
 async def test_restored_steps_count_as_successes_of_their_group(strategy: str) -> None:
     inner = Row(a, Interrupt("q"), name="inner", on_failure=strategy)
@@ -524,6 +548,33 @@ async def test_groups_with_breakers_and_timeouts_begin_anew() -> None:
     BROKEN.add("last")
     failed = await resume(paused, Row(inner), answers={"q": 2})
     assert (failed.state, breaker.state) == (State.FAILED, "open")
+
+
+async def test_streams_maps_and_cached_steps_are_restored_like_others() -> None:
+    async def words() -> Any:
+        for word in ("one", "two"):
+            called(word)
+            yield word
+
+    async def shout(word: str) -> str:
+        called(f"shout {word}")
+        return word.upper()
+
+    async def keeps() -> str:
+        called("keeps")
+        return "kept"
+
+    shouted = orch.Map(Task(shout), over="word", name="shouted").bind(word=["a", "b"])
+    graph = Graph(words, shouted, Task(keeps, cache=True), Interrupt("q"))
+    runner = AsyncRunner(cache=orch.MemoryCache())
+    await runner.run(graph)
+    paused = await runner.run(graph)
+    assert paused.tasks["keeps"].cached
+    for each in forms(paused):
+        CALLS.clear()
+        done = await runner.resume(each, graph, answers={"q": 1})
+        assert done.value == {"words": ["one", "two"], "shouted": ["A", "B"], "keeps": "kept", "q": 1}
+        assert (CALLS, done.tasks["keeps"].restored, done.tasks["keeps"].cached) == ([], True, False)
 
 
 async def test_an_empty_group_and_a_lone_interrupt() -> None:

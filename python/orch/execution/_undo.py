@@ -160,11 +160,20 @@ def _undo(run: Run, node: int) -> Undo:
 async def _prepared(run: Run, node: int, cause: Exception | None, value: object, attempt: int) -> Callable[[], Any]:
     """Return the call with all its arguments, after what it uses beyond the task has been opened."""
     undo, opened = _undo(run, node), dict[Resource[Any], Any]()
+    if node in run.restored:
+        await _reopen(run, node, attempt)
     for each in undo.resources:
         opened[each] = await run.use(each, again=attempt > 1)
     context = None if run.context is None else _view(run, node, run.context, attempt)
     args, kwargs = undo.arguments(run.trails[node].arguments, value, cause, context, opened)
     return partial(undo.task.fn, *args, **kwargs)
+
+
+async def _reopen(run: Run, node: int, attempt: int) -> None:
+    """Open what a step had used in the run that this one goes on with."""
+    slots, known = run.plan.wiring.slots[node], run.trails[node].arguments
+    for slot, resource in run.plan.rules[node].resources:
+        known[slots.index(slot)] = await run.use(resource, again=attempt > 1)
 
 
 def _view(run: Run, node: int, context: Context[Any], attempt: int) -> Context[Any]:
