@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import orch
 from orch import errors
 from orch.errors import (
+    CacheError,
     CircuitOpenError,
     CodecError,
     CompensationError,
@@ -52,6 +53,7 @@ EXAMPLES: dict[str, OrchError] = {
     "half open": CircuitOpenError(None, 0.0),
     "compensation": CompensationError("2 compensations failed", [ValueError(1), KeyError("k")]),
     "output": OutputError("split", ("a", "b"), "3 values"),
+    "cache": CacheError("nothing can be written"),
     "codec": CodecError("$.items[3].price", "expected float, found str", "data"),
     "codec without a part": CodecError("$", "expected float, found str"),
     "foreign": ForeignCancellationError("cancelled by itself"),

@@ -95,7 +95,7 @@ def test_events_are_plain_data() -> None:
         "attempt": 1,
         "delay": 0.5,
     }
-    reasons = {"error": "ValueError: no", "reason": None, "cause": None, "cached": False}
+    reasons = {"error": "ValueError: no", "reason": None, "cause": None, "cached": False, "restored": False}
     assert read.trace[:2] == (common | begin, common | again | reasons)
     assert "value" not in read.trace[2]
     assert read.trace[3]["error"] == "UnprintableError"

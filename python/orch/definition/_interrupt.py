@@ -9,7 +9,6 @@ from typing import Any, Self, cast, get_origin
 import attrs
 from attrs import field, frozen
 
-from orch._codec._fits import misfit, spelled
 from orch.definition._task import Dep, Task, Workflow, callable_name, check_known, name_of
 from orch.errors import expect, inert
 from orch.event._text import brief
@@ -141,6 +140,8 @@ def _unpickled(make: Callable[..., Task[..., Any]], args: tuple[Any, ...], kind:
 
 def check_answer(path: str, question: object, kind: Any, answer: object) -> None:
     """Raise a TypeError, or of a wrong value of the right class a ValueError, unless the answer fits the type."""
+    from orch._codec._fits import misfit, spelled  # noqa: PLC0415 (loaded by who needs it)
+
     wrong = misfit(kind, answer)
     if wrong is not None:
         found, inside = f"{type(wrong.found).__name__} ({brief(wrong.found)})", ""
