@@ -229,8 +229,8 @@ class Task(Workflow, Generic[P, R]):
         compensate: What undoes it, once its group fails: a callable, or a task with options and values of its own. It
             asks by name for `value` (the task's), `error`, parameters of the task, or a `Context`.
         compensate_unknown: Whether attempts count that may have happened (timed out, cancelled); `value` is `UNKNOWN`.
-        cache: Whether a runner that has a cache keeps what it returns. None: unless it takes a Context or resources, has
-            a compensation, or asks somebody.
+        cache: Whether a runner that has a cache keeps what it returns. None: unless it takes a Context or resources, or
+            has a compensation.
         version: A text or number that stands for its code in the keys of a cache: another one, and it is called again.
         thread: None: a plain function runs in a worker thread. False: in place. An async one runs on the event loop.
         retain: False: its value is let go once the last step that reads it has settled.
