@@ -79,6 +79,7 @@ FITS: list[tuple[Any, Any]] = [
     (Mapping[str, int], {"a": 1}),
     (Sequence[int], (1, 2)),
     (Sequence[str], "abc"),
+    (Iterable[int], {"a": "of keys nobody asks"}),
     (Iterable[int], [1]),
     (Iterator[int], iter(["nobody looks"])),
     (Callable[[int], str], len),

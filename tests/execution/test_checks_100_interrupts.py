@@ -12,7 +12,7 @@ import pytest
 
 import orch
 from orch import AsyncRunner, Context, Event, Graph, Interrupt, Parallel, Sequence, State, Task, WorkflowError
-from orch.errors import DefinitionError
+from orch.errors import DefinitionError, UnsupportedError
 from orch.event import InterruptEvent, RunEvent, TaskEvent
 from orch.runners import GraphRun
 from tests.runners.iterated import Stand, events_of, until
@@ -198,6 +198,45 @@ async def test_a_handler_runs_in_a_copy_of_the_context_variables_of_the_run() ->
             Sequence(Interrupt("a"), Interrupt("b")), handlers=dict.fromkeys("ab", lambda _: threading.get_ident())
         )
     assert threading.get_ident() not in result.value
+
+
+def each() -> Graph:
+    """What is done for an item: a question about it, inside a group, and what comes of the answer."""
+    return Graph(Parallel(Interrupt("ok", lambda x: f"{x}?"), name="in"), lambda ok: f"{ok}", name="each")
+
+
+@pytest.mark.parametrize("name", ["ok", "in/ok"])
+@pytest.mark.parametrize("colour", ["plain", "async"])
+async def test_handlers_answer_questions_in_the_items_of_a_map(name: str, colour: str) -> None:
+    async def awaits(question: str) -> str:
+        await anyio.lowlevel.checkpoint()
+        return question.upper()
+
+    handlers: dict[str, Any] = {name: awaits if colour == "async" else str.upper}
+    mapped = Graph(orch.Map(each(), over="x", name="xs", limit=2), Interrupt("last", "really?"))
+    with pytest.raises(DefinitionError, match="no question 'las'; did you mean 'last'"):
+        await run(mapped, x=["a", "b"], handlers=handlers | {"las": str})
+    result = await run(mapped, x=["a", "b", "c"], handlers=handlers | {"last": str})
+    assert [each["lambda"] for each in result["xs"]] == ["A?", "B?", "C?"]
+    assert result["last"] == "really?"
+    nested = orch.Map(orch.Map(each(), over="x", name="xs"), over="x", name="rows")
+    result = await run(nested, x=[["a", "b"], ["c"]], handlers=handlers)
+    assert [[each["lambda"] for each in row] for row in result.value] == [["A?", "B?"], ["C?"]]
+
+
+async def test_runner_map_asks_handlers_and_nobody_else() -> None:
+    runner = AsyncRunner()
+    asked = await runner.map(each(), {"x": ["a", "b"]}, "x", handlers={"ok": str.upper})
+    assert [each["lambda"] for each in asked.values] == ["A?", "B?"]
+    async with runner.map_iter(each(), {"x": ["a", "b"]}, "x", handlers={"ok": str.upper}) as items:
+        assert sorted([(i, result["lambda"]) async for i, result in items]) == [(0, "A?"), (1, "B?")]
+    for refused in (
+        runner.map(each(), {"x": ["a", "b"]}, "x"),
+        run(Graph(orch.Map(each(), over="x", name="xs")), x=["a", "b"]),
+        run(Graph(orch.Map(each(), over="x", name="xs"), Interrupt("other")), x=["a", "b"], handlers={"other": str}),
+    ):
+        with pytest.raises(UnsupportedError, match="the question 'ok' in the items of a map is answered by a handler"):
+            await refused
 
 
 # -- what is asked -----------------------------------------------------------------------------------------------------

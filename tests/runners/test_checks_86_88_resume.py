@@ -103,7 +103,7 @@ def restored(result: RunResult) -> list[str]:
 
 def forms(result: RunResult) -> Iterable[RunResult]:
     """A result as it is, copied and pickled."""
-    return result, copy.copy(result), pickle.loads(pickle.dumps(result))
+    return result, copy.copy(result), copy.deepcopy(result), pickle.loads(pickle.dumps(result))
 
 
 # -- what is done again ------------------------------------------------------------------------------------------------
