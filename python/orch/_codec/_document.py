@@ -1,7 +1,7 @@
 """A context as a document: its parts, each of which is written and read for itself."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from enum import Enum
 from typing import Any
@@ -73,15 +73,18 @@ def _told(event: Any) -> Any:
     if not attrs.has(type(event)):
         return event
     fields = {name: getattr(event, name) for name in attrs.fields_dict(type(event)) if name not in _VALUES}
-    return {"event": type(event).__name__, **{name: _plain(value) for name, value in fields.items()}}
+    clean = getattr(event, "_sanitize", None)  # what its run has for texts that leave the process
+    if clean is not None and type(fields.get("question")) is str:
+        fields["question"] = clean(fields["question"])
+    return {"event": type(event).__name__, **{name: _plain(value, clean) for name, value in fields.items()}}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, clean: Callable[[str], str] | None) -> Any:
     if value is None or type(value) in (bool, int, float, str, datetime):
         return value
     if isinstance(value, Enum) and type(value.value) is str:
         return value.value
-    return said(value) if isinstance(value, BaseException) else f"<{type(value).__name__}>"
+    return said(value, clean) if isinstance(value, BaseException) else f"<{type(value).__name__}>"
 
 
 def read(text: str, data_type: Any = None) -> dict[str, Any]:

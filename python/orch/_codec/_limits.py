@@ -1,5 +1,7 @@
 """How much there may be of everything, and where a value stands."""
 
+from collections.abc import Callable
+
 from orch.errors import CodecError
 
 DEPTH = 128  # of values within each other
@@ -22,10 +24,10 @@ def fail(part: str, at: At, problem: str) -> CodecError:
     return CodecError("".join(("$", *reversed(steps))), problem, part)
 
 
-def said(error: BaseException) -> str:
-    """Class and message of an error, cut, whatever its `__str__` does."""
+def said(error: BaseException, sanitize: Callable[[str], str] | None = None) -> str:
+    """Class and message of an error, the message made safe, then cut, whatever its `__str__` does."""
     try:
-        return f"{type(error).__name__}: {error}"[:_SAID]
+        return f"{type(error).__name__}: {str(error) if sanitize is None else sanitize(str(error))}"[:_SAID]
     except Exception:  # noqa: BLE001 (a broken __str__ must not hide what happened)
         return type(error).__name__
 

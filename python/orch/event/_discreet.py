@@ -73,12 +73,8 @@ class Discreet:
     __slots__ = ("_sanitize",)
 
     def __repr__(self) -> str:
-        """Name the fields; values and errors cut, after they have been made safe."""
-        clean, shown, kind = sanitizer_of(self), list[str](), type(self)
-        for field in attrs.fields(kind) if attrs.has(kind) else ():
-            value = getattr(self, field.name)
-            shown.append(f"{field.name}={brief(value, clean) if field.repr is brief else repr(value)}")
-        return f"{type(self).__qualname__}({', '.join(shown)})"
+        """Name the fields; values and errors made safe, then cut."""
+        return told(self, sanitizer_of(self))
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Take it along when this is pickled or copied."""
@@ -90,6 +86,15 @@ def sanitizer_of(thing: object) -> Sanitizer | None:
     """How texts in this event, record or result are made safe to show; None: they are shown as they are."""
     found: Sanitizer | None = getattr(thing, "_sanitize", None)
     return found
+
+
+def told(thing: Discreet, clean: Callable[[str], str] | None) -> str:
+    """The fields of an event or record in words."""
+    shown, kind = list[str](), type(thing)
+    for field in attrs.fields(kind) if attrs.has(kind) else ():
+        value = getattr(thing, field.name)
+        shown.append(f"{field.name}={brief(value, clean) if field.repr is brief else repr(value)}")
+    return f"{kind.__qualname__}({', '.join(shown)})"
 
 
 def discreet(thing: T, clean: Sanitizer | None) -> T:

@@ -30,13 +30,15 @@ __all__ = (
 _logger = logging.getLogger("orch")
 
 
-def lament(clean: Callable[[str], str] | None, error: BaseException, what: str, *about: object) -> None:
+def lament(
+    clean: Callable[[str], str] | None, error: BaseException, what: str, *about: object, level: int = logging.ERROR
+) -> None:
     """Write to the log what has failed that is no step, with its traceback; made safe if the run says how."""
     if clean is None:
-        _logger.error(what, *about, exc_info=error)
+        _logger.log(level, what, *about, exc_info=error)
     else:
-        text = what % tuple(about) if all(isinstance(each, str) for each in about) else what.replace("%r", brief(about))
-        _logger.error("%s", clean(f"{text}\n{''.join(traceback.format_exception(error))}"))
+        text = what.replace("%r", "{}").format(*map(brief, about))
+        _logger.log(level, "%s", clean(f"{text}\n{''.join(traceback.format_exception(error))}"))
 
 
 def decide(on_failure: FailureStrategy | Strategy, group: object, event: Callable[[], TaskEvent]) -> FailureStrategy:

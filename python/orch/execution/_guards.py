@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from typing import cast
 
 from orch.definition import Group
 from orch.errors import CircuitOpenError
 from orch.event import State
+from orch.execution._failure import lament
 from orch.execution._run import Run
 from orch.plan import Guard
 from orch.policies import Change, CircuitBreaker, Permit
 
 __all__ = ("enter", "leave")
-
-_logger = logging.getLogger("orch")
 
 
 def enter(run: Run, guard: Guard) -> None:
@@ -57,8 +55,9 @@ def leave(run: Run, scope: int, worst: State) -> None:
         return
     try:
         change = _told(group.breaker, permit, worst, run.blame(scope), run.clock())
-    except Exception:  # it may be of a class of the user's
-        _logger.exception("the breaker of group %r failed; what became of the group it does not know", group.name)
+    except Exception as error:  # noqa: BLE001 (it may be of a class of the user's)
+        what = "the breaker of group %r failed; what became of the group it does not know"
+        lament(run.options.sanitize, error, what, group.name)
     else:
         run.circuit(run.plan.draft.scope_path(scope), group.breaker.name, change)
 

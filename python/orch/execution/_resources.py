@@ -7,7 +7,6 @@ to leave, and closes. What it raises is handed to those who use the resource, an
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
@@ -20,14 +19,14 @@ from anyio import Event as Signal
 
 from orch.definition import Resource
 from orch.event import LogEvent
-from orch.execution._failure import annotate, foreign, is_foreign, unwrapped, without_cancellation
+from orch.event._discreet import Sanitizer
+from orch.execution._failure import annotate, foreign, is_foreign, lament, unwrapped, without_cancellation
 from orch.execution._managed import managed
 from orch.execution._run import Run
 from orch.policies import underlying
 
 __all__ = ("Keeper", "Resources")
 
-_logger = logging.getLogger("orch")
 
 Spawn = Callable[..., object]  # starts a task, as `start_soon` does
 
@@ -272,8 +271,8 @@ class Resources(Pool):
 class Keeper(Pool):
     """The resources of a runner, open until its block ends. Runs may share them; their owners live in the block."""
 
-    def __init__(self, grace: float) -> None:
-        self._group = create_task_group()
+    def __init__(self, grace: float, sanitize: Sanitizer | None = None) -> None:
+        self._group, self._sanitize = create_task_group(), sanitize
         super().__init__(partial(copy_context().run, cast("Spawn", self._group.start_soon)), grace)
         self.runs: set[Resources] = set()  # that use any
         self._alone = Signal()
@@ -310,7 +309,7 @@ class Keeper(Pool):
             one, *more = self.problems
             raise BaseExceptionGroup("several resources of the runner failed", self.problems) if more else one
         for problem in self.problems:
-            _logger.error("a resource of the runner failed", exc_info=problem)
+            lament(self._sanitize, problem, "a resource of the runner failed")
             annotate(error, f"after it: {problem!r}")
             if not isinstance(problem, Exception):
                 raise problem

@@ -370,7 +370,7 @@ class Run(Wires, Record, Questions):
         """Ask the group's strategy; one that fails itself is among the errors of the run, and the group aborts."""
         try:
             return decide(group.on_failure, group, lambda: self._failure(node))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (the strategy is the user's)
             lament(self.options.sanitize, error, "the failure strategy of group %r failed; it aborts", group.name)
             annotate(error, f"in the failure strategy of group {group.name!r}")
             self.errors.setdefault(("strategy", node), error)

@@ -30,7 +30,7 @@ from anyio.lowlevel import current_token
 
 from orch.event import State
 from orch.execution._desk import Desk
-from orch.execution._failure import foreign, is_foreign, without_cancellation
+from orch.execution._failure import foreign, is_foreign, lament, without_cancellation
 from orch.execution._job import Job
 from orch.execution._lane import Begun, awaited
 from orch.execution._leash import Leash
@@ -280,7 +280,8 @@ class Threads:
         if not told and (isinstance(error, run.cancelled_class) or is_foreign(error)):  # nobody can cancel a thread
             error = foreign(error)
         if step in run.abandoned:
-            _logger.warning("task %r failed after it was abandoned", run.plan.path(step), exc_info=error)
+            what, level = "task %r failed after it was abandoned", logging.WARNING
+            lament(run.options.sanitize, error, what, run.plan.path(step), level=level)
             self._let_go(step)
         elif told:
             self.desk.messages.append(partial(self._obeyed, step))

@@ -11,6 +11,7 @@ import attrs
 
 from orch.errors import WorkflowError
 from orch.event import Event, State
+from orch.event._discreet import sanitizer_of
 from orch.result._report import plain
 from orch.result._result import RunResult
 from orch.result._state import Timed
@@ -121,10 +122,11 @@ class MapResult(Timed, Sequence[RunResult]):
 
     def report(self) -> dict[str, Any]:
         """The map as data that JSON can hold: its values, what failed, and reports of the first hundred items."""
-        facts = ("run_id", "name", "state", "started", "finished", "duration", "values", "failed")
+        facts, clean = ("run_id", "name", "state", "started", "finished", "duration", "failed"), sanitizer_of(self)
         items = [item.report() for item in islice(self, _SHOWN)]
         told = {name: plain(getattr(self, name)) for name in facts}
-        return told | {"errors": list(map(plain, self.errors)), "size": len(self), "items": items}
+        told["values"] = plain(self.values, clean)
+        return told | {"errors": [plain(error, clean) for error in self.errors], "size": len(self), "items": items}
 
     def to_json(self, *, indent: int | None = None) -> str:
         """The report as JSON, in ASCII."""

@@ -11,8 +11,9 @@ import attrs
 
 from orch.errors import UnsupportedError, WorkflowError
 from orch.event import Event, State, TaskEvent
+from orch.event._discreet import discreet, sanitizer_of
 from orch.result._past import Origin, Past, Pause
-from orch.result._report import plain, to_html
+from orch.result._report import named, plain, to_html
 from orch.result._state import GroupRecord, GroupShape, TaskRecord, Tasks, Timed, fold_groups
 
 
@@ -89,7 +90,7 @@ class RunResult(Timed):
         groups = fold_groups(self._source.groups(), list(self.tasks.values()))
         if "" in groups:  # the run knows better: it may have been cancelled after its last task
             groups[""] = attrs.evolve(groups[""], state=self.state, started=self.started, finished=self.finished)
-        return groups
+        return {path: discreet(group, sanitizer_of(self)) for path, group in groups.items()}
 
     @cached_property
     def abandoned(self) -> tuple[TaskRecord, ...]:
@@ -122,11 +123,13 @@ class RunResult(Timed):
 
     def report(self) -> dict[str, Any]:
         """Everything but the trace, as data that JSON can hold: what it has no type for is told in words, and cut."""
-        facts = ("run_id", "name", "state", "started", "finished", "duration", "value", "outputs", "parent")
+        facts = ("run_id", "name", "state", "started", "finished", "duration", "parent")
         lists = {"errors": self.errors, "tasks": self.tasks.values(), "groups": self.groups.values()}
         lists["pauses"] = self.pauses
-        told = {name: plain(getattr(self, name)) for name in facts}
-        return told | {name: list(map(plain, things)) for name, things in lists.items()}
+        told, clean = {name: plain(getattr(self, name)) for name in facts}, sanitizer_of(self)
+        told["value"] = plain(self.value, clean)
+        told["outputs"] = named(self.outputs, clean)
+        return told | {name: [plain(each, clean) for each in things] for name, things in lists.items()}
 
     def to_json(self, *, indent: int | None = None) -> str:
         """The report as JSON, in ASCII."""

@@ -10,11 +10,12 @@ import attrs
 
 from orch.errors import close_matches
 from orch.event import CompensationEvent, Event, State, TaskEvent
+from orch.event._discreet import Discreet, discreet, sanitizer_of
 from orch.event._text import brief
 from orch.event._types import sealed
 
 
-class Timed:
+class Timed(Discreet):
     """What has a begin and an end."""
 
     __slots__ = ()
@@ -28,7 +29,7 @@ class Timed:
 
 
 @sealed
-@attrs.frozen(weakref_slot=False)
+@attrs.frozen(weakref_slot=False, repr=False)
 class TaskRecord(Timed):
     """What is known about a task of a run: `value` and `error` of its last attempt.
 
@@ -51,7 +52,7 @@ class TaskRecord(Timed):
     compensation_error: BaseException | None = attrs.field(default=None, repr=brief)
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class GroupRecord(Timed):
     """What its tasks say about a group: `error` is that of the first to fail. The path `""` is the workflow itself."""
 
@@ -86,12 +87,13 @@ class GroupShape(NamedTuple):
 def advance(record: TaskRecord, event: TaskEvent) -> TaskRecord:
     """The record after the event. Pure, and total: an order of states that cannot be is recorded as it came."""
     if event.state is State.COMPENSATED:  # what the task did stays what it did
-        return attrs.evolve(record, state=event.state)
+        return discreet(attrs.evolve(record, state=event.state), sanitizer_of(record))
     attempts = max(record.attempts, event.attempt)
     started = record.started or (event.time if event.state is State.RUNNING else None)
     finished = event.time if event.state.is_final else record.finished
     facts = event.value, event.error, attempts, started, finished, event.reason, event.cause
-    return TaskRecord(record.path, record.name, event.state, *facts, event.cached, event.restored)
+    known = TaskRecord(record.path, record.name, event.state, *facts, event.cached, event.restored)
+    return discreet(known, sanitizer_of(event))
 
 
 def fold(events: Iterable[Event]) -> dict[str, TaskRecord]:
@@ -102,7 +104,8 @@ def fold(events: Iterable[Event]) -> dict[str, TaskRecord]:
             record = records.get(event.path) or TaskRecord(event.path, event.name)
             records[event.path] = advance(record, event)
         elif isinstance(event, CompensationEvent):
-            records[event.path] = attrs.evolve(records[event.path], compensation_error=event.error)
+            known = attrs.evolve(records[event.path], compensation_error=event.error)
+            records[event.path] = discreet(known, sanitizer_of(event))
     return records
 
 

@@ -49,8 +49,8 @@ class AsyncRunner:
         grace: Seconds that a cancelled or aborted run waits for plain functions still running in threads, and for
             subscribers. What is not over by then is given up, and listed in `result.abandoned`.
         sanitize: Takes each text that is to be shown, logged or written (a message, a value in words) and returns what
-            may be: `result.report()`, subscribers of this package and contexts as JSON have only that. Errors and values
-            themselves stay what they are. What it fails with is withheld. Threads call it, too.
+            may be: `result.report()`, the subscribers of this package and contexts as JSON have only that. Errors and
+            values themselves stay what they are. Where it fails, the text is withheld. Threads call it, too.
         strict_subscribers: Let the first error of a subscriber end the run and be raised, instead of logging it.
 
     Example:

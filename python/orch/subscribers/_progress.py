@@ -15,6 +15,7 @@ from typing import Any, Protocol, TextIO
 
 from orch.errors import inert
 from orch.event import Event, MapEvent, RunEvent, State, TaskEvent
+from orch.event._discreet import Sanitizer, sanitizer
 from orch.event._text import brief, cut
 from orch.subscribers._lines import line
 from orch.subscribers._tally import Tally
@@ -33,7 +34,9 @@ class Screen(Protocol):
     def end(self, tally: Tally) -> None: ...
 
 
-def progress(stream: TextIO | None = None, *, console: Any = None) -> Callable[[Event], None]:
+def progress(
+    stream: TextIO | None = None, *, console: Any = None, sanitize: Callable[[str], str] | None = None
+) -> Callable[[Event], None]:
     """A subscriber that shows how far each run is: how many tasks are done, running, failed, and the like.
 
     With rich (`pip install orch[progress]`), on a terminal or in a notebook: bars for runs, groups and maps that move,
@@ -44,6 +47,7 @@ def progress(stream: TextIO | None = None, *, console: Any = None) -> Callable[[
     Args:
         stream: Lines, and no bars, to this text stream.
         console: A `rich.console.Console` to use, whatever it writes to.
+        sanitize: What error messages go through, after the `sanitize` of their run.
 
     >>> from orch.event import EventBus
     >>> show = EventBus().subscribe(progress())
@@ -57,7 +61,7 @@ def progress(stream: TextIO | None = None, *, console: Any = None) -> Callable[[
     if stream is not None and console is not None:
         raise TypeError("stream: expected None beside a console: progress is shown in one place")
     is_drawn = console is not None or (stream is None and _may_draw())
-    return _Progress(partial(_screen, stream, console, _rich() if is_drawn else None))
+    return _Progress(partial(_screen, stream, console, _rich() if is_drawn else None), sanitizer(sanitize))
 
 
 def _takes_text(stream: object) -> bool:  # by what it can do: wrappers inherit from nothing
@@ -100,8 +104,8 @@ def _write(stream: TextIO, text: str, end: str = "\n") -> None:
 class _Progress:
     """Counts what happens, run by run, and has it shown."""
 
-    def __init__(self, screen: Callable[[], Screen]) -> None:
-        self._screen = screen
+    def __init__(self, screen: Callable[[], Screen], clean: Sanitizer | None) -> None:
+        self._screen, self._clean = screen, clean
         self._runs: dict[str, tuple[Tally, Screen]] = {}
         weakref.finalize(self, _leave, self._runs)  # at the latest when the process ends
 
@@ -128,7 +132,11 @@ class _Progress:
             self._step(event, tally, screen)
         elif isinstance(event, RunEvent) and (event.state.is_final or event.state is State.PAUSED):
             tally.state = event.state
-            screen.say(line(event) if event.state is State.PAUSED else f"{_counts(tally, event)}, {event.state.value}")
+            screen.say(
+                line(event, self._clean)
+                if event.state is State.PAUSED
+                else f"{_counts(tally, event)}, {event.state.value}"
+            )
             screen.end(tally)
             self._forget(event)
 
@@ -143,7 +151,7 @@ class _Progress:
         if isinstance(event, TaskEvent) and event.state is State.FAILED:
             tally.failures += 1
             if tally.failures <= _MOST_FAILURES:
-                screen.say(line(event))
+                screen.say(line(event, self._clean))
             elif tally.failures == _MOST_FAILURES + 1:
                 screen.say(f"{tally.run.name}: more failures are counted, not listed")
         screen.show(tally, event)

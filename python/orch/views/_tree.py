@@ -9,6 +9,7 @@ from orch.definition import Group, Map, Task, Workflow
 from orch.definition._border import Border
 from orch.definition._resource import Use
 from orch.errors import inert
+from orch.event._discreet import sanitizer_of
 from orch.event._text import cut, describe
 from orch.plan import Plan, compile  # noqa: A004 (the verb users know from re)
 from orch.result import GroupRecord, RunResult, TaskRecord
@@ -61,7 +62,7 @@ def _fate(record: TaskRecord | GroupRecord) -> list[str]:
     if isinstance(record, TaskRecord):
         facts += [f"{record.reason} by {inert(record.cause)}" if record.cause else record.reason or ""]
         facts += ["cached" if record.cached else "", "restored" if record.restored else ""]
-        facts += ["" if record.error is None else inert(cut(describe(record.error), LONGEST))]
+        facts += ["" if record.error is None else inert(cut(describe(record.error, sanitizer_of(record)), LONGEST))]
     return facts
 
 
