@@ -64,8 +64,9 @@ def test_what_is_handed_on_goes_into_the_first_input_it_goes_over() -> None:
     ],
 )
 def test_wrong_options_are_refused_with_what_was_meant(options: Any, error: type[Exception], message: str) -> None:
+    given: dict[str, Any] = {"over": "width", **options}
     with pytest.raises(error, match=message):
-        Map(area, **{"over": "width", **options})
+        Map(area, **given)
 
 
 def test_a_body_with_a_mistake_is_refused_at_once() -> None:
@@ -222,7 +223,7 @@ def test_types_are_not_compared_with_those_of_the_body() -> None:
 
 
 def test_a_context_is_asked_for_only_if_a_body_needs_it() -> None:
-    def needs(x: int, ctx: Context[Any]) -> int:
+    def needs(x: int, ctx: Context[int]) -> int:
         return x + ctx.data
 
     def may(x: int, ctx: Context[Any] | None = None) -> bool:

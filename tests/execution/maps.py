@@ -118,7 +118,8 @@ def ends(result: RunResult, path: str) -> list[tuple[int, str]]:
 
 def mapped(body: Any, **options: Any) -> Map:
     """A map over `x` that is called `xs`."""
-    return Map(body, **{"over": "x", "name": "xs"} | options)
+    fields: dict[str, Any] = {"over": "x", "name": "xs", **options}
+    return Map(body, **fields)
 
 
 def giving(value: Any, name: str) -> Task[..., Any]:

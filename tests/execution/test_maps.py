@@ -277,7 +277,7 @@ async def test_what_outlives_the_grace_is_named() -> None:
 
 async def test_slots_are_given_back_on_every_way_out() -> None:
     counter = Counter()
-    steps = [
+    steps: list[Any] = [
         mapped(counter, name="fine"),
         mapped(refusing(2), name="fails", on_error="collect"),
         mapped(forever, name="late", timeout=0.01),

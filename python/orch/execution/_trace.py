@@ -78,15 +78,9 @@ class Decoder:
         self.seq += 1
         run = self._run
         if code == NOTE:
-            self.notes += 1
-            kind, path, facts = run.notes[self.notes - 1]
-            if not isinstance(kind, type):
-                return self._relayed(kind)
+            return self._noted(nanoseconds)
         if nanoseconds != self._nanoseconds:  # a lane ends a step and takes the next at one moment
             self._nanoseconds, self._time = nanoseconds, run.time(nanoseconds)
-        if code == NOTE:
-            self._shown = self._time
-            return kind(run.run_id, self.seq, self._time, path, *facts)
         self._shown, attempt = self._time, self._attempts.get(node, 0)
         if code == _RUNNING and node not in self._paused:
             self._attempts[node] = attempt = attempt + 1
@@ -101,6 +95,15 @@ class Decoder:
         if code == _PAUSED:
             self._paused.add(node)
         return TaskEvent(*said, None, *self._failure(node, code, attempt), *self._blame(node, code, reason, cause))
+
+    def _noted(self, nanoseconds: int) -> Event:
+        self.notes += 1
+        kind, path, facts = self._run.notes[self.notes - 1]
+        if not isinstance(kind, type):
+            return self._relayed(kind)
+        self._nanoseconds, self._time = nanoseconds, self._run.time(nanoseconds)
+        self._shown = self._time
+        return kind(self._run.run_id, self.seq, self._time, path, *facts)
 
     def _relayed(self, inner: Relayed) -> Event:
         reader = self._readers.get(inner)
