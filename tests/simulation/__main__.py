@@ -26,6 +26,7 @@ from tests.simulation.invariants import violations
 from tests.simulation.log import digest, log
 from tests.simulation.plans import Case, show
 from tests.simulation.seen import Crash, Seen
+from tests.simulation.watch import awake
 
 CHUNK = 250
 
@@ -41,7 +42,8 @@ class Found(NamedTuple):
 def check(seeds: range, backends: Sequence[str], features: frozenset[str]) -> list[Found]:
     """Run some seeds on some backends, all that it takes for one after another."""
     cases = (generate(seed, features) for seed in seeds)
-    found = (Found(case.seed, backend, _violations(case, backend)) for case in cases for backend in backends)
+    with awake():
+        found = [Found(case.seed, backend, _violations(case, backend)) for case in cases for backend in backends]
     return [each for each in found if each.violations]
 
 

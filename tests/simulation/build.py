@@ -1,7 +1,7 @@
 """From a case to what the engine is given: definition, breakers, limiters, strategies, each reporting to the ledger."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import anyio
@@ -101,16 +101,14 @@ class Built:
             ledger.limits["run"] = case.limit
         self.workflow = self._make(case.root, ("run",) if case.limit is not None else ())
 
-    def _make(self, shape: Shape, counted: tuple[str, ...]) -> Any:
+    def _make(self, shape: Shape, counted: tuple[str, ...], siblings: Sequence[str] = ()) -> Any:
         if isinstance(shape, Step):
-            return self._task(shape, counted)
+            return self._task(shape, counted, [siblings[dep] for dep in shape.deps])
         if shape.limit is not None:
             self.ledger.limits[shape.name] = shape.limit
             counted = (*counted, shape.name)
-        steps = [self._make(step, counted) for step in shape.steps]
-        for position, step in enumerate(shape.steps):
-            if isinstance(step, Step) and step.deps:
-                steps[position] = steps[position].evolve(deps=[shape.steps[dep].name for dep in step.deps])
+        names = [step.name for step in shape.steps]
+        steps = [self._make(step, counted, names) for step in shape.steps]
         plainly = shape.strategy in {"abort", "continue", "compensate"}
         return _KINDS[shape.kind](
             *steps,
@@ -121,7 +119,7 @@ class Built:
             breaker=None if shape.breaker is None else self.shared.breakers[shape.breaker],
         )
 
-    def _task(self, step: Step, counted: tuple[str, ...]) -> Any:
+    def _task(self, step: Step, counted: tuple[str, ...], deps: list[str]) -> Any:
         limiter = None if step.limiter is None else self.shared.limiters[step.limiter]
         if isinstance(limiter, anyio.CapacityLimiter):
             counted = (*counted, f"l{step.limiter}")
@@ -133,6 +131,7 @@ class Built:
         return orch.Task(
             function(step, self.ledger, counted),
             name=step.name,
+            deps=deps,
             thread=False if step.plain and not step.threaded else None,
             retry=step.retry,
             timeout=step.timeout,

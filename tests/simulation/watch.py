@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from typing import Any
 
 from orch.runners import _async as runners
 
-__all__ = ("HangError", "alarmed", "keep", "kept")
+__all__ = ("HangError", "alarmed", "awake", "keep", "kept")
 
 PATIENCE = 5.0
 
@@ -21,20 +22,47 @@ class HangError(KeyboardInterrupt):
     """A run that spins: real time passes, virtual time does not. No event loop keeps an interrupt to itself."""
 
 
+class _Alarm:
+    """When the run that is on began, in real time; it looks at the clock twice a second."""
+
+    def __init__(self) -> None:
+        self.began: float | None = None
+        self.is_set = False
+
+    def ring(self, *_: object) -> None:
+        if self.began is not None and time.monotonic() > self.began + PATIENCE:
+            raise HangError(f"still running after {PATIENCE} seconds of real time")
+
+
+_alarm = _Alarm()
+
+
 @contextmanager
-def alarmed() -> Iterator[None]:
-    """End a run that spins, out of a signal, so that seeds behind it have their turn."""
-
-    def stop(*_: object) -> None:
-        raise HangError(f"still running after {PATIENCE} seconds of real time")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, PATIENCE, 0.5)  # again, while it is cleaned up
+def awake() -> Iterator[None]:
+    """Have the alarm set for many runs: to set it takes as long as all that is done at the end of one."""
+    if _alarm.is_set:
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, _alarm.ring)
+    signal.setitimer(signal.ITIMER_REAL, 0.5, 0.5)  # again and again, also while it is cleaned up
+    _alarm.is_set = True
     try:
         yield
     finally:
+        _alarm.is_set = False
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def alarmed() -> Iterator[None]:
+    """End a run that spins, out of a signal, so that seeds behind it have their turn."""
+    with awake():
+        _alarm.began = time.monotonic()
+        try:
+            yield
+        finally:
+            _alarm.began = None
 
 
 def keep(holder: Any) -> None:
