@@ -287,8 +287,14 @@ def test_without_a_command_it_says_how_to_use_it(capsys: pytest.CaptureFixture[s
     assert "usage: orch" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_ctrl_c_ends_a_run_with_130_and_its_cleanup_done(module: Write, backend: str) -> None:
+@pytest.mark.parametrize("backend", ["asyncio", "uvloop", "trio"])
+@pytest.mark.parametrize(
+    "sent, code, word", [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")], ids=["INT", "TERM"]
+)
+def test_a_signal_ends_a_run_with_its_cleanup_done(
+    module: Write, backend: str, sent: signal.Signals, code: int, word: str
+) -> None:
+    """C16, C18."""
     module(
         """
         import anyio
@@ -308,10 +314,10 @@ def test_ctrl_c_ends_a_run_with_130_and_its_cleanup_done(module: Write, backend:
     ) as run:
         assert run.stdout
         assert run.stdout.readline() == "started\n"
-        run.send_signal(signal.SIGINT)
+        run.send_signal(sent)
         out, err = run.communicate(timeout=30)
-    assert (run.returncode, out) == (130, "cleaned up\n")
-    assert err.endswith("orch: interrupted\n")
+    assert (run.returncode, out) == (code, "cleaned up\n")
+    assert err.endswith(f"orch: {word}\n")
     assert "Traceback" not in err
 
 

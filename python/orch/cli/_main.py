@@ -1,4 +1,4 @@
-"""Arguments in, exit code out: 0 succeeded, 1 the run failed, 2 it cannot be run as asked, 130 Ctrl-C.
+"""Arguments in, exit code out: 0 succeeded, 1 the run failed, 2 it cannot be run as asked, 130 Ctrl-C, 143 SIGTERM.
 
 What was asked for goes to the standard output, how it went to the standard error stream.
 """
@@ -6,9 +6,12 @@ What was asked for goes to the standard output, how it went to the standard erro
 import argparse
 import io
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
@@ -32,18 +35,39 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             # Lines go out at once: a reader that is gone is noticed here, and both streams stay in order.
             stream.reconfigure(errors="backslashreplace", line_buffering=True)
+    terminated = threading.Event()
     try:
         args = _parser().parse_args(argv)
-        return int(args.command(args) or 0)
+        with _terminable(terminated):
+            return int(args.command(args) or 0)
     except KeyboardInterrupt:
-        print("orch: interrupted", file=sys.stderr)
-        return 130
+        print("orch: terminated" if terminated.is_set() else "orch: interrupted", file=sys.stderr)
+        return 143 if terminated.is_set() else 130
     except BrokenPipeError:  # the reader has seen enough: `orch show … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (OSError, ValueError) as error:
         print(f"orch: {error}", file=sys.stderr)
         return 2
+
+
+@contextmanager
+def _terminable(terminated: threading.Event) -> Iterator[None]:
+    """Take SIGTERM, which supervisors send, for Ctrl-C: the run is settled, what is to be undone is undone."""
+
+    def terminate(*_: object) -> None:
+        terminated.set()
+        signal.raise_signal(signal.SIGINT)
+
+    is_main = threading.current_thread() is threading.main_thread()  # no other may
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # or nobody would hear it
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _show(args: argparse.Namespace) -> None:
