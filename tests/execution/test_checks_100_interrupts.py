@@ -11,6 +11,7 @@ import anyio.to_thread
 import pytest
 
 import orch
+import orch.testing
 from orch import AsyncRunner, Context, Event, Graph, Interrupt, Parallel, Sequence, State, Task, WorkflowError
 from orch.errors import DefinitionError, UnsupportedError
 from orch.event import InterruptEvent, RunEvent, TaskEvent
@@ -18,6 +19,7 @@ from orch.runners import GraphRun
 from tests.runners.iterated import Stand, events_of, until
 
 PATIENCE = 10
+NUMBER = Interrupt("n", type=int)
 
 
 def draft(topic: str = "tea") -> str:
@@ -37,6 +39,12 @@ async def nothing() -> None: ...
 
 async def fails() -> None:
     raise ValueError("no")
+
+
+def draft_of_two(one: str, two: str) -> None: ...
+
+
+def draft_by_name(*, question: str) -> None: ...
 
 
 def paper(question: Any = ask, **options: Any) -> Graph:
@@ -103,7 +111,7 @@ async def test_what_a_plain_handler_returns_is_awaited_if_it_can_be() -> None:
     async def later() -> int:
         return 7
 
-    assert (await run(Interrupt("n"), handlers={"n": lambda _: later()})).value == 7
+    assert (await run(NUMBER, handlers={"n": lambda _: later()})).value == 7
 
 
 @pytest.mark.parametrize("colour", ["plain", "async"])
@@ -152,6 +160,9 @@ async def test_handlers_by_path_go_before_handlers_by_name() -> None:
         ({"draft": print}, DefinitionError, "'draft' is no Interrupt"),
         ({"approve": "yes"}, TypeError, "handlers['approve']: expected a function of the question, found 'yes'"),
         ({1: print}, TypeError, "handlers: expected str"),
+        ({"approve": draft_of_two}, TypeError, "handlers['approve']: expected a function of the question"),
+        ({"approve": nothing}, TypeError, "handlers['approve']: expected a function of the question"),
+        ({"approve": draft_by_name}, TypeError, "handlers['approve']: expected a function of the question"),
         (print, TypeError, "handlers: expected Mapping"),
     ],
 )
@@ -709,6 +720,16 @@ async def test_a_question_waits_while_somebody_iterates() -> None:
                 answered.set()
                 running.respond("in the end")
     assert [result["approve"] for result in results] == ["in the end"]
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_question_that_nobody_can_answer_is_a_deadlock_in_virtual_time(backend: Any) -> None:
+    async def main() -> None:
+        async with AsyncRunner(clock=orch.testing.VirtualClock()).iter(Interrupt("a")) as running:
+            await events_of(running)
+
+    with pytest.raises(RuntimeError, match=r"deadlock|nothing can happen|wait"):
+        orch.testing.run(main, backend=backend)
 
 
 async def test_who_gives_up_waiting_lets_the_run_wait_again() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from types import GenericAlias, NoneType
 from typing import Any, Self, cast, get_origin
 
@@ -28,11 +29,21 @@ class _Constant:
         return self.value
 
 
+@cache
+def _checks() -> tuple[Callable[[Any, object], Any], Callable[[Any], str]]:
+    from orch._codec._fits import misfit, spelled  # noqa: PLC0415 (loaded by who needs it)
+
+    return misfit, spelled
+
+
 def _annotation(hint: Any) -> Any:
     is_one = isinstance(hint, type | GenericAlias) or hint is None or hint is Any or get_origin(hint) is not None
     if not is_one and type(hint).__module__ != "typing" and type(hint).__name__ != "TypeAliasType":
         raise TypeError(f"type: expected a class or another annotation, found {type(hint).__name__} ({hint!r:.100})")
-    return Any if hint is None else hint
+    if hint is None or hint is Any:
+        return Any
+    _checks()  # loaded here, and not when the first answer comes: the event loop would have to wait for it
+    return hint
 
 
 @frozen(init=False, eq=False, repr=False)
@@ -140,8 +151,9 @@ def _unpickled(make: Callable[..., Task[..., Any]], args: tuple[Any, ...], kind:
 
 def check_answer(path: str, question: object, kind: Any, answer: object) -> None:
     """Raise a TypeError, or of a wrong value of the right class a ValueError, unless the answer fits the type."""
-    from orch._codec._fits import misfit, spelled  # noqa: PLC0415 (loaded by who needs it)
-
+    if kind is Any:
+        return
+    misfit, spelled = _checks()
     wrong = misfit(kind, answer)
     if wrong is not None:
         found, inside = f"{type(wrong.found).__name__} ({brief(wrong.found)})", ""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
+from orch.definition._signature import signature_of
 from orch.errors import DefinitionError, UnsupportedError, close_matches, did_you_mean, expect
 from orch.event import State
 from orch.event._text import brief
@@ -37,7 +38,7 @@ def handlers_for(plan: Plan, handlers: Handlers | None) -> dict[int, Callable[[A
     found = dict[int, Callable[[Any], Any]]()
     for name, handler in sorted((handlers or {}).items(), key=lambda item: item[0] in plan.paths.values()):
         expect("handlers", name, str)  # paths come last, and go before names
-        if not callable(handler):
+        if not _takes_one(handler):
             raise TypeError(f"handlers[{name!r}]: expected a function of the question, found {brief(handler)}")
         nodes = named(plan, name, plan.interrupts)
         if not nodes and not any(named(body, name, body.interrupts) for body in plan.bodies):
@@ -46,6 +47,15 @@ def handlers_for(plan: Plan, handlers: Handlers | None) -> dict[int, Callable[[A
     for body in plan.bodies:
         _check_answered(body, handlers or {})
     return found
+
+
+def _takes_one(handler: object) -> bool:
+    if not callable(handler):
+        return False
+    parameters = signature_of(handler).parameters
+    needed = sum(each.required and (each.positional or each.keyword_only) for each in parameters)
+    only = any(each.required and each.keyword_only for each in parameters)
+    return needed <= 1 and not only and any(each.positional or each.var_positional for each in parameters)
 
 
 def _check_answered(body: Plan, handlers: Handlers) -> None:
