@@ -339,3 +339,36 @@ def test_a_terminal_that_knows_few_letters_is_no_error(jobs: Path) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "ascii:strict"}
     done = subprocess.run(program("show", "jobs:good"), capture_output=True, text=True, check=True, env=environment)
     assert "\\u251c\\u2500 one" in done.stdout
+
+
+@pytest.mark.parametrize("options", [(), ("--json",), ("--traceback",), ("--progress",)])
+def test_what_is_shown_is_sanitised(call: Call, module: Write, options: tuple[str, ...]) -> None:
+    module(
+        """
+        def clean(text):
+            return text.replace("hunter2", "***")
+        def bad() -> None:
+            raise ValueError("no access with hunter2")
+        def good() -> str:
+            return "token hunter2"
+        def unmade():
+            raise ValueError("no access with hunter2")
+        """
+    )
+    for name in ("bad", "unmade"):
+        _, out, err = call("run", f"jobs:{name}", "--sanitize", "jobs:clean", *options)
+        assert "no access with ***" in out + err
+        assert "hunter2" not in out + err
+    _, out, err = call("run", "jobs:good", "--sanitize", "jobs:clean", *options)
+    assert "token ***" in out
+    assert "hunter2" not in out + err
+
+
+@pytest.mark.parametrize(
+    "target, message", [("jobs:nope", "cannot load 'jobs:nope'"), ("jobs:number", "sanitize: expected a callable")]
+)
+def test_a_sanitizer_that_is_none_is_refused(call: Call, module: Write, target: str, message: str) -> None:
+    module("number = 3")
+    code, _, err = call("run", "jobs:number", "--sanitize", target)
+    assert code == 2
+    assert message in err

@@ -4,37 +4,45 @@ import importlib.util
 import inspect
 import sys
 import traceback
+from collections.abc import Callable
 from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from orch.definition import Task, Workflow
 from orch.errors import DefinitionError, close_matches, did_you_mean, inert
 from orch.event._text import describe
 from orch.plan import Plan
 
-__all__ = ("load",)
+__all__ = ("load", "look_up")
+
+T = TypeVar("T")
 
 _OURS = (str(Path(__file__).parents[1]), str(Path(importlib.__file__).parent), "<frozen")
 
 
-def load(target: str) -> Workflow | Plan:
+def load(target: str, clean: Callable[[str], str] | None = None) -> Workflow | Plan:
     """Import a dotted module or a `.py` file, looked for in the current folder too, and find the workflow in it."""
+    return look_up(target, _definition, clean)
+
+
+def look_up(target: str, make: Callable[[Any], T], clean: Callable[[str], str] | None = None) -> T:
+    """The same for anything, and for what is made of it."""
     where, _, name = target.rpartition(":")
     if not where or not name:
         raise ValueError(f"expected module:workflow or path/to/file.py:workflow, found {target!r}")
     sys.path.insert(0, str(Path.cwd()))
     try:
         module = _file(Path(where).resolve()) if where.endswith(".py") else importlib.import_module(where)
-        return _definition(attrgetter(name)(module))
+        return make(attrgetter(name)(module))
     except DefinitionError:
         raise
     except Exception as error:
         places = [each for each in traceback.extract_tb(error.__traceback__) if not each.filename.startswith(_OURS)]
         place = f" ({places[-1].filename}:{places[-1].lineno})" if places else ""
         near = close_matches(error.name or "", dir(error.obj)) if isinstance(error, AttributeError) else ()
-        why = f"{inert(describe(error))}{did_you_mean(near, '; {}')}{place}"
+        why = f"{inert(describe(error, clean))}{did_you_mean(near, '; {}')}{place}"
         raise ValueError(f"cannot load {target!r}: {why}") from error
 
 

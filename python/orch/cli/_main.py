@@ -10,16 +10,17 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
-from orch.cli._load import load
+from orch.cli._load import load, look_up
 from orch.cli._values import inputs_in, one_input, whole
 from orch.context import Context
 from orch.errors import inert
 from orch.event import State
+from orch.event._discreet import sanitizer
 from orch.event._text import describe
 from orch.plan import compile  # noqa: A004 (the verb users know from re)
 from orch.runners import Runner
@@ -84,17 +85,18 @@ def _run(args: argparse.Namespace) -> bool:
     if find_spec(args.backend) is None:
         raise ValueError(f"{args.backend} is not installed: install orch[{args.backend}]")
     backend, options = ("asyncio", {"use_uvloop": True}) if args.backend == "uvloop" else (args.backend, {})
-    watchers = [progress()] if args.progress else []
-    runner = Runner(backend=backend, backend_options=options, limit=args.limit, subscribers=watchers)
-    workflow, inputs = load(args.workflow), args.inputs | dict(args.input)
+    clean, watchers = args.sanitize and look_up(args.sanitize, sanitizer), [progress()] if args.progress else []
+    runner = Runner(backend=backend, backend_options=options, limit=args.limit, subscribers=watchers, sanitize=clean)
+    workflow, inputs = load(args.workflow, clean), args.inputs | dict(args.input)
     result = runner.run(workflow, inputs=inputs, context=Context(), select=args.select, raise_on_failure=False)
     failed = result.state is not State.SUCCEEDED
     for error in result.errors if args.traceback else ():
-        traceback.print_exception(error)
+        text = "".join(traceback.format_exception(error))
+        print(clean(text) if clean else text, end="", file=sys.stderr)
     if args.json:
         print(result.to_json(indent=2))
     elif not (failed or result.value is None):
-        _print(result.value)
+        _print(result.value, clean)
     if failed:
         print(to_text(result), file=sys.stderr)
     took = f"{result.duration:.3f} s, tasks: {len(result.tasks)}"
@@ -102,16 +104,16 @@ def _run(args: argparse.Namespace) -> bool:
     return failed
 
 
-def _print(value: object) -> None:
+def _print(value: object, clean: Callable[[str], str] | None) -> None:
     """Print a value whole, or else nothing but a hint: a part of it that looks like all of it would deceive."""
     try:
         text, why = whole(value), "it is long"
     except Exception as error:  # noqa: BLE001 (a __repr__ is anybody's code)
-        text, why = None, inert(describe(error))
+        text, why = None, inert(describe(error, clean))
     if text is None:
         print(f"value not shown, {why}: --json has it as far as JSON can hold it", file=sys.stderr)
     else:
-        print(inert(text))
+        print(inert(clean(text) if clean else text))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -132,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--backend", choices=("asyncio", "uvloop", "trio"), default="asyncio", help="default: %(default)s")
     run.add_argument("--limit", metavar="N", type=int, help="most steps at a time")
     run.add_argument("--progress", action="store_true", help="show how far the run is")
+    run.add_argument("--sanitize", metavar="module:function", help="makes safe what is shown of errors and values")
     run.add_argument("--traceback", action="store_true", help="show where the errors of steps come from")
     run.add_argument("--json", action="store_true", help="print a report of the run as JSON instead of the value")
     run.add_argument("--select", metavar="NAME", nargs="+", help="run only what gives these outputs of a graph")
