@@ -110,6 +110,11 @@ def test_items_are_the_steps_of_a_map() -> None:
     }
 
 
+def test_items_that_only_tell_how_they_ended() -> None:
+    bars = told(task("xs", R), task("xs[0]/a", R), task("xs[1]/a", R), task("xs[1]/a", F), item("xs", 1, F), tasks=1)
+    assert facts(bars["xs"]) == "1, 1 running, 1 failed"
+
+
 def test_a_map_in_a_group_and_a_map_in_a_map() -> None:
     bars = told(
         item("g/xs", 0, R),

@@ -75,9 +75,10 @@ class Bar:
 
     def facts(self, seconds: float, *always: str) -> list[str]:
         """What there is to say beside that, after so many seconds: without what is zero, but for what is `always`."""
-        tasks = self.tasks
-        failed = self.steps.failed if self.is_map else tasks.failed
-        counts = {"running": self.steps.running, "failed": failed, "retrying": tasks.retrying, "waiting": tasks.waiting}
+        steps, tasks = self.steps, self.tasks
+        running = (steps.running or tasks.running) if self.is_map else steps.running  # an item may only tell its end
+        failed = (steps if self.is_map else tasks).failed
+        counts = {"running": running, "failed": failed, "retrying": tasks.retrying, "waiting": tasks.waiting}
         facts = [f"{count} {what}" for what, count in counts.items() if count or what in always]
         if tasks.cached:
             facts.append(f"{100 * tasks.cached // tasks.done}% cached")
