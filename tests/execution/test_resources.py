@@ -612,6 +612,21 @@ async def test_what_closing_raises_joins_the_errors_of_a_run_that_failed(diary: 
     assert diary.lines == ["open fine", "leave fine", "close fine"]
 
 
+async def test_a_run_that_is_paused_or_cancelled_stays_so_whatever_closing_raises() -> None:
+    error = ConnectionError("gone")
+    made = broken(error, at="close")
+    asking = Sequence(using(made), orch.Interrupt("sure?"))
+    paused = await orch.run(asking, raise_on_failure=False)
+    assert (paused.state, paused.errors) == (State.PAUSED, (error,))
+
+    async with AsyncRunner().iter(Sequence(using(made), Task(functools.partial(anyio.sleep, 3600), name="nap"))) as run:
+        async for event in run:
+            if event.path == "nap":
+                run.cancel()
+    assert (run.result.state, run.result.errors) == (State.CANCELLED, (error,))
+    assert run.result.groups[""].state is State.CANCELLED
+
+
 async def test_a_closing_that_takes_too_long_is_cut_short(diary: Diary) -> None:
     @resource
     async def slow() -> AsyncIterator[str]:

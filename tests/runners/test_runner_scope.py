@@ -188,6 +188,31 @@ async def test_what_breaks_takes_the_runs_that_use_it_and_is_opened_anew_for_oth
         assert (await runner.run(using(above))).value == 2
 
 
+async def test_what_breaks_between_two_runs_is_logged_and_opened_anew(caplog: pytest.LogCaptureFixture) -> None:
+    crashes: list[anyio.Event] = []
+
+    @resource(scope="runner")
+    async def fragile() -> AsyncIterator[int]:
+        async def background(crash: anyio.Event) -> None:
+            await crash.wait()
+            raise ConnectionError("heartbeat")
+
+        async with anyio.create_task_group() as group:
+            crashes.append(anyio.Event())
+            group.start_soon(background, crashes[-1])
+            yield len(crashes)
+            group.cancel_scope.cancel()
+
+    with caplog.at_level(logging.ERROR, "orch"):
+        async with AsyncRunner() as runner:
+            assert (await runner.run(using(fragile))).value == 1
+            crashes[0].set()
+            while not caplog.records:
+                await checkpoint()
+            assert (await runner.run(using(fragile))).value == 2
+    assert "resource 'fragile' of the runner ended while no run used it" in caplog.text
+
+
 async def test_what_closing_raises_comes_out_of_the_block(diary: Diary) -> None:
     with pytest.raises(ConnectionError, match="close") as raised:
         async with AsyncRunner() as runner:

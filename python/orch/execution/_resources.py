@@ -27,7 +27,6 @@ from orch.policies import underlying
 
 __all__ = ("Keeper", "Resources")
 
-
 Spawn = Callable[..., object]  # starts a task, as `start_soon` does
 
 
@@ -71,7 +70,7 @@ class Held:
 
     def lose(self) -> None:
         """Tell all who use it, be it through another, that it could not be opened or is gone."""
-        told, left = set[object](), [self]
+        told, left = set[object](), list[Held]([self])
         while left:
             for user in left.pop().users - told:
                 told.add(user)
@@ -172,10 +171,16 @@ class Pool:
         when = "opened" if not held.is_open else "in use" if is_wanted else "closed"
         annotate(error, f"while resource {name!r} was {when}")
         held.error, held.trace = error, error.__traceback__
-        if is_wanted:
+        if not is_wanted:
+            self.problems.append(error)
+        elif held.users:
             held.lose()
         else:
-            self.problems.append(error)
+            self.missed(name, error)
+
+    def missed(self, name: str, error: BaseException) -> None:
+        """Hear of something that is gone while nobody used it."""
+        self.problems.append(error)
 
 
 def _meaning(error: BaseException) -> BaseException:
@@ -287,6 +292,12 @@ class Keeper(Pool):
         self.runs.discard(cast("Resources", user))
         if not self.runs:
             self._alone.set()
+
+    def missed(self, name: str, error: BaseException) -> None:
+        """Hear of something that is gone while nobody used it: who needs it next opens it anew."""
+        lament(self._sanitize, error, "resource %r of the runner ended while no run used it", name)
+        if not isinstance(error, Exception):
+            self.problems.append(error)
 
     async def end(self) -> None:
         """Wait for runs that still use something, unless this is cancelled, and close everything."""

@@ -307,8 +307,8 @@ class Run(Wires, Record, Questions):
         if not isinstance(error, Exception):
             self.give_up(error)
         self.spoiled = True
-        is_first = self.state is not State.CANCELLED and NONE not in self.errors
-        self.record(NONE if is_first else ("resource", len(self.errors)), error)
+        is_own = not (self.cancelled or self.left or NONE in self.errors) and self.state is not State.PAUSED
+        self.record(NONE if is_own else ("resource", len(self.errors)), error)
 
     def _is_ending(self, start: int, end: int) -> bool:
         """Say whether all that is left of some steps is being stopped already, or nothing is."""
