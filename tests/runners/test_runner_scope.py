@@ -210,7 +210,7 @@ async def test_what_breaks_between_two_runs_is_logged_and_opened_anew(caplog: py
             while not caplog.records:
                 await checkpoint()
             assert (await runner.run(using(fragile))).value == 2
-    assert "resource 'fragile' of the runner ended while no run used it" in caplog.text
+    assert "resource 'fragile' ended while nobody used it" in caplog.text
 
 
 async def test_what_closing_raises_comes_out_of_the_block(diary: Diary) -> None:

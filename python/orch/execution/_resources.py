@@ -176,10 +176,11 @@ class Pool:
         elif held.users:
             held.lose()
         else:
-            self.missed(name, error)
+            self.missed(error, f"resource {name!r} ended while nobody used it")
 
-    def missed(self, name: str, error: BaseException) -> None:
+    def missed(self, error: BaseException, what: str) -> None:
         """Hear of something that is gone while nobody used it."""
+        annotate(error, what)
         self.problems.append(error)
 
 
@@ -293,9 +294,9 @@ class Keeper(Pool):
         if not self.runs:
             self._alone.set()
 
-    def missed(self, name: str, error: BaseException) -> None:
+    def missed(self, error: BaseException, what: str) -> None:
         """Hear of something that is gone while nobody used it: who needs it next opens it anew."""
-        lament(self._sanitize, error, "resource %r of the runner ended while no run used it", name)
+        lament(self._sanitize, error, what)
         if not isinstance(error, Exception):
             self.problems.append(error)
 
