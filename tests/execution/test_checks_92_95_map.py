@@ -15,6 +15,7 @@ import orch
 from orch import AsyncRunner, Context, Graph, Map, Parallel, Sequence, State, Task, WorkflowError
 from orch.event import MapEvent, TaskEvent
 from tests.execution.maps import Counter, double, ends, forever, giving, mapped, refusing, settle
+from tests.execution.resilient import virtual
 
 
 async def pair(x: Any, y: Any) -> Any:
@@ -311,6 +312,7 @@ async def test_check_28_a_join_behind_two_maps_runs_once_with_both_results() -> 
 
 @pytest.mark.parametrize("watched", [False, True])
 @pytest.mark.parametrize("end", ["success", "failure", "cancellation"])
+@virtual
 async def test_check_74_every_item_that_started_ends_once(end: str, watched: bool) -> None:
     inner = Sequence(double, Task(refusing(*([4] if end == "failure" else [])), name="check"), name="in")
     body: Any = forever if end == "cancellation" else inner

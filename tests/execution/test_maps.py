@@ -11,6 +11,7 @@ import orch
 from orch import AsyncRunner, Graph, Parallel, Retry, Sequence, State, Task, TaskTimeoutError, WorkflowError
 from orch.event import ChunkEvent, CircuitEvent, LogEvent, MapEvent, TaskEvent
 from tests.execution.maps import Counter, check, double, ends, forever, giving, mapped, refusing, settle
+from tests.execution.resilient import virtual
 
 
 class Flaky:
@@ -124,6 +125,7 @@ async def test_a_map_that_is_tried_again_goes_over_all_items_again() -> None:
 
 
 @pytest.mark.parametrize("watched", [False, True])
+@virtual
 async def test_a_timeout_ends_the_items(watched: bool) -> None:
     result = await settle(mapped(forever, timeout=0.02), {"x": range(3)}, watched=watched)
 
@@ -134,6 +136,7 @@ async def test_a_timeout_ends_the_items(watched: bool) -> None:
     assert {result.tasks[f"xs[{k}]"].reason for k in range(3)} == {"cancelled"}
 
 
+@virtual
 async def test_the_timeout_of_an_item_names_it() -> None:
     body = Sequence(Task(forever, name="wait"), timeout=0.02, name="body")
     result = await settle(mapped(body, on_error="collect"), {"x": [1, 2]})
@@ -259,14 +262,20 @@ def _noting(ran: list[int]) -> Task[..., Any]:
 
 
 async def test_what_outlives_the_grace_is_named() -> None:
-    gate = threading.Event()
+    gate, began = threading.Event(), list[int]()
 
     def stuck(x: int) -> None:
-        gate.wait(10)
+        began.append(x)
+        gate.wait(20)
+
+    async def fail() -> None:
+        while len(began) < 2:
+            await checkpoint()
+        raise ValueError("enough")
 
     try:
         runner = AsyncRunner(grace=0.01)
-        result = await runner.run(Parallel(mapped(stuck), timeout=0.02), {"x": [1, 2]}, raise_on_failure=False)
+        result = await runner.run(Parallel(mapped(stuck), fail), {"x": [1, 2]}, raise_on_failure=False)
         assert [record.path for record in result.abandoned] == ["xs[0]", "xs[1]"]
     finally:
         gate.set()
