@@ -64,7 +64,8 @@ def sanitizer(given: Any, what: str = "sanitize") -> Sanitizer | None:
     if not callable(given) or inspect.iscoroutinefunction(given):
         found = "a coroutine function" if callable(given) else f"{type(given).__name__} ({brief(given)})"
         raise TypeError(f"{what}: expected a callable that takes a text and returns one, or None, found {found}")
-    return Sanitizer(given)
+    function: Any = given
+    return Sanitizer(function)
 
 
 class Discreet:

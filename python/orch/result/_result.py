@@ -124,8 +124,8 @@ class RunResult(Timed):
     def report(self) -> dict[str, Any]:
         """Everything but the trace, as data that JSON can hold: what it has no type for is told in words, and cut."""
         facts = ("run_id", "name", "state", "started", "finished", "duration", "parent")
-        lists = {"errors": self.errors, "tasks": self.tasks.values(), "groups": self.groups.values()}
-        lists["pauses"] = self.pauses
+        lists: dict[str, Iterable[Any]] = {"errors": self.errors, "pauses": self.pauses}
+        lists |= {"tasks": self.tasks.values(), "groups": self.groups.values()}
         told, clean = {name: plain(getattr(self, name)) for name in facts}, sanitizer_of(self)
         told["value"] = plain(self.value, clean)
         told["outputs"] = named(self.outputs, clean)

@@ -37,8 +37,8 @@ class AsyncRunner:
 
     Args:
         cache: Keeps what steps give, so that they need not run again: a `MemoryCache`, a `DiskCache`, anything with
-            `get` and `set`. Not cached is what says `cache=False`, and unless it says `cache=True`, what takes a Context
-            or resources, or has a compensation. None: nothing is.
+            `get` and `set`. Not cached is what says `cache=False`, and unless it says `cache=True`, what takes a
+            Context or resources, or has a compensation. None: nothing is.
         subscribers: Take every event of every run, in order: callables (plain or async) or an `EventBus`.
         limit: How many steps of a run may be active at once; None: as many as are ready.
         threads: How many worker threads a run may have for plain functions; None: 40.
