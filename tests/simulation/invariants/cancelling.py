@@ -1,13 +1,16 @@
 """After a cancellation nothing begins; and how the run ended agrees with how its tasks did."""
 
+from collections import Counter
 from collections.abc import Iterator
 from math import inf
 
 from orch.errors import CompensationError, TaskTimeoutError
-from orch.event import RunEvent, State, TaskEvent
+from orch.event import LogEvent, RunEvent, State, TaskEvent
 from tests.simulation.seen import ROUNDED, Seen
 
 __all__ = ("CHECKS",)
+
+_NAMED = "has not ended"
 
 
 def nothing_new(seen: Seen) -> Iterator[str]:
@@ -56,6 +59,20 @@ def given_up(seen: Seen) -> Iterator[str]:
         ended = seen.first_end.get(name, inf)
         if ended > min(asked) + seen.case.grace + ROUNDED:
             yield f"{name} was to end at {min(asked)}, and ended at {ended}"
+
+
+def named(seen: Seen) -> Iterator[str]:
+    """A coroutine that goes on when it was stopped is named once the grace is over, each time, and nobody else is."""
+    said = Counter(
+        each.path.rsplit("/", 1)[-1] for each in seen.others if isinstance(each, LogEvent) and _NAMED in each.message
+    )
+    for name in said.keys() | seen.awaited.keys():
+        took = [
+            end.time - hit.time for _, hit, end in seen.awaited.get(name, ()) if hit is not None and end is not None
+        ]
+        expected = sum(seconds > seen.case.grace + ROUNDED for seconds in took)
+        if said[name] != expected:
+            yield f"{name} is named {said[name]} times, and went on for {took}"
 
 
 def _aborts(seen: Seen, event: TaskEvent, name: str) -> bool:
@@ -152,4 +169,4 @@ def _of_groups(seen: Seen, error: BaseException) -> bool:
     return late or isinstance(error, CompensationError | ZeroDivisionError | SystemExit)
 
 
-CHECKS = (nothing_new, nothing_running, stopped, given_up, not_again, aborted, outcome, returned, first_error)
+CHECKS = (nothing_new, nothing_running, stopped, given_up, named, not_again, aborted, outcome, returned, first_error)

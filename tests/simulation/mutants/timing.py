@@ -1,5 +1,6 @@
 """Retries and deadlines that go by another clock or policy."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import anyio
@@ -7,6 +8,7 @@ import attrs
 
 import orch.execution._attempt as attempt
 import orch.execution._desk as desk
+import orch.execution._engine as engine
 import orch.execution._guards as guards
 import orch.execution._run as run
 from tests.simulation.mutants.plant import Change, mutant
@@ -73,3 +75,18 @@ def begin_the_time_of_a_group_with_every_step() -> list[Change]:
         true(self, scopes)
 
     return [(attempt, "enter", enter)]
+
+
+@mutant
+def name_nobody_who_goes_on() -> list[Change]:
+    return [(engine, "watch", lambda *given: None)]
+
+
+@mutant
+def name_all_who_were_stopped() -> list[Change]:
+    def watch(of: Any, steps: Iterable[int]) -> None:
+        for step in steps:
+            if step in of.lanes:
+                of.log(step, "warning", "has not ended")
+
+    return [(engine, "watch", watch)]
