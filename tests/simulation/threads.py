@@ -14,7 +14,7 @@ import threading
 from _thread import allocate_lock, get_ident
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import Context
 from functools import partial
 from random import Random
@@ -68,12 +68,15 @@ class _Carrier:
             while self.worker is not None:
                 worker, baton = self.worker, self.worker.baton
                 try:
-                    if not baton.is_over:
-                        Context().run(worker.main, worker)
+                    with suppress(_OverError):
+                        if not baton.is_over:
+                            Context().run(worker.main, worker)
                 finally:
                     self.worker = None
                     del worker.main  # no cycle is to be left
                     baton.end(worker)
+                if baton.is_over:
+                    return
                 self.go.acquire()
         finally:
             del _carriers[get_ident()]
