@@ -11,11 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import pytest
 
 import orch.caches._disk
 import orch.caches._folder
-from orch import CacheError, DiskCache
+from orch import AsyncRunner, CacheError, DiskCache
 from orch.caches._secret import secret
 from tests.caches.conftest import KEY, Codes
 
@@ -99,6 +101,18 @@ def test_a_key_that_others_can_read_or_that_is_none_is_refused(home: Path, tmp_p
     home.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(CacheError, match=r"cannot be read or made.*key="):
         DiskCache(tmp_path / "cache")
+
+
+async def test_in_an_event_loop_nothing_is_read_before_it_is_needed(disk: Make, tmp_path: Path, home: Path) -> None:
+    def step(x: int) -> int:
+        return x
+
+    runner = AsyncRunner(cache=DiskCache(tmp_path / "cache"))
+    assert [(await runner.run(step, x=1)).tasks["step"].cached for _ in range(2)] == [False, True]
+    await anyio.to_thread.run_sync(home.chmod, 0o644)
+    result = await AsyncRunner(cache=DiskCache(tmp_path / "cache")).run(step, x=1)
+    assert "can be read by others" in str(result.trace)
+    assert not result.tasks["step"].cached
 
 
 WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [

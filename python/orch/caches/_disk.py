@@ -7,11 +7,16 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import cached_property
 from types import NoneType
 from typing import Any
 
+from anyio import NoEventLoopError
+from anyio.lowlevel import current_token
+
 from orch._keys import blake2b
 from orch.abc import Codec
+from orch.caches._envelope import Entry, Envelope, Refused
 from orch.caches._explain import About, Explanation, explain
 from orch.definition import Task
 from orch.errors import CacheError, CodecError, expect
@@ -42,7 +47,8 @@ class DiskCache:
             (`orch/cache.key`), made when they are first needed.
 
     Raises:
-        CacheError: The directory or the key cannot be used, or not safely.
+        CacheError: The directory or the key cannot be used, or not safely. In an event loop, which files would hold up,
+            they are looked at when they are first needed; then runs warn of that, and go on.
     """
 
     blocks = True  # it is asked in a thread
@@ -56,8 +62,6 @@ class DiskCache:
         codec: Codec | str = "json",
         key: bytes | None = None,
     ) -> None:
-        from orch.caches import _codecs, _envelope, _folder, _secret  # noqa: PLC0415 (loaded by who needs it)
-
         expect("directory", directory, str, os.PathLike)
         expect("max_bytes", max_bytes, int, least=1)
         expect("key", key, bytes, NoneType)
@@ -67,13 +71,32 @@ class DiskCache:
             raise ValueError(
                 f"key: expected {_LEAST_KEY} to {_MOST_KEY} bytes, found {len(key)}: secrets.token_bytes(32)"
             )
-        self._codec = _codecs.codec_of(codec)
-        self._folder = _folder.Folder(directory, max_bytes)
-        self._envelope = _envelope.Envelope(_secret.secret() if key is None else key, *self._codec[:2])
+        self._given = directory, max_bytes, key, codec
         self._lasting = 0 if lasting is None else max(1, round(lasting * 1000))
-        self._refused, self._entry = _envelope.Refused, _envelope.Entry
         self._shown = codec if isinstance(codec, str) else codec.name
         self.flights = Flights()
+        if not _is_in_loop():
+            _ = self._opened
+
+    @cached_property
+    def _opened(self) -> tuple[Any, Envelope, Any]:
+        from orch.caches import _codecs, _folder, _secret  # noqa: PLC0415 (loaded by who needs it)
+
+        directory, max_bytes, key, codec = self._given
+        written, folder = _codecs.codec_of(codec), _folder.Folder(directory, max_bytes)
+        return folder, Envelope(_secret.secret() if key is None else key, *written[:2]), written
+
+    @property
+    def _folder(self) -> Any:
+        return self._opened[0]
+
+    @property
+    def _envelope(self) -> Envelope:
+        return self._opened[1]
+
+    @property
+    def _codec(self) -> Any:
+        return self._opened[2]
 
     def get(self, key: str, /) -> tuple[bool, Any]:
         """Return whether there is a value, and the value. Whatever is wrong with what is there: it is a miss."""
@@ -87,7 +110,7 @@ class DiskCache:
         except OSError as error:
             _say(key, f"found nothing, as {self._folder.path} cannot be read: {error}")
             return False, None
-        except self._refused as refused:
+        except Refused as refused:
             self._folder.remove(name)
             if not refused.quiet:
                 _say(key, f"found an entry in {self._folder.path} that was refused: {refused}")
@@ -99,7 +122,7 @@ class DiskCache:
         try:
             return self._codec.decode(data, _returns(key))
         except Exception as error:  # its class may be another by now
-            raise self._refused(f"it cannot be read: {type(error).__name__}: {error!s:.200}") from error
+            raise Refused(f"it cannot be read: {type(error).__name__}: {error!s:.200}") from error
 
     def set(self, key: str, value: Any, /) -> None:
         """Keep a value; CacheError if it, or the directory, does not allow that."""
@@ -113,7 +136,7 @@ class DiskCache:
             raise CacheError(f"a value cannot be written: {error!s:.500}{cure and f'; {cure}'}") from error
         about = [key.task, [[part, each.hex()] for part, each in key.about]] if isinstance(key, Key) else None
         try:
-            self._folder.write(name, self._envelope.seal(digest, self._entry(about, data), _now(), self._lasting))
+            self._folder.write(name, self._envelope.seal(digest, Entry(about, data), _now(), self._lasting))
         except OSError as error:
             raise CacheError(f"nothing can be written into {self._folder.path}: {error.strerror}") from error
 
@@ -128,13 +151,21 @@ class DiskCache:
 
     def _known(self, task: str) -> Iterator[About]:
         for name in self._folder.names(_prefix(task)):
-            with suppress(OSError, self._refused):
+            with suppress(OSError, Refused):
                 about = self._envelope.open(None, self._folder.read(name), _now(), self._lasting).about
                 if about is not None and about[0] == task:
                     yield [(part, bytes.fromhex(each)) for part, each in about[1]]
 
     def __repr__(self) -> str:
-        return f"<DiskCache {str(self._folder.path)!r}, {self._shown}>"
+        return f"<DiskCache {os.fspath(self._given[0])!r}, {self._shown}>"
+
+
+def _is_in_loop() -> bool:
+    try:
+        current_token()
+    except NoEventLoopError:
+        return False
+    return True
 
 
 def _check_codec(codec: Any, key: object) -> None:

@@ -8,7 +8,6 @@ is what the entry is about, as JSON, after its length (4), and then the value. F
 """
 
 import json
-from hmac import compare_digest
 from typing import Any, NamedTuple
 
 from orch._keys import blake2b
@@ -41,6 +40,9 @@ class Envelope:
     """Seals and opens entries of one key and codec."""
 
     def __init__(self, key: bytes, codec: int, name: str) -> None:
+        from hmac import compare_digest  # noqa: PLC0415 (loaded by who needs it)
+
+        self._is_same = compare_digest
         self._key = blake2b(f"orch cache {_VERSION} {codec} {name}".encode(), key=key, digest_size=32).digest()
         self._id = blake2b(b"orch cache key id", key=key, digest_size=8).digest()
         self._start = _MAGIC + bytes((_VERSION, codec, 0, 0)) + self._id
@@ -56,7 +58,7 @@ class Envelope:
     def open(self, name: bytes | None, sealed: bytes, now: int, most: int) -> Entry:
         """Return what an entry says that was put under this name; `Refused` says why there is none."""
         self._check(sealed)
-        if not compare_digest(self._tag(memoryview(sealed)[:-_TAG]), sealed[-_TAG:]):
+        if not self._is_same(self._tag(memoryview(sealed)[:-_TAG]), sealed[-_TAG:]):
             raise Refused("it was changed, or is not from here")
         if name is not None and sealed[16:48] != name:
             raise Refused("it is the entry of another key")
