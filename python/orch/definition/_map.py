@@ -93,7 +93,7 @@ class Map(Task[..., list[Any]]):  # type: ignore[override] # its generated initi
         over: The inputs that take items: one name or several.
         mode: Of several: `"zip"` takes one item of each at a time, and they must be equally many; `"product"` takes all
             combinations, the last one changing fastest.
-        limit: How many items at most are under way at a time; and never more than limits around the map allow.
+        limit: How many of the steps in it, at any depth, may run at a time; limits around the map hold besides.
         on_error: `"raise"`: the first item that fails ends the others, and the map fails with its error. `"collect"`:
             all are tried, the map succeeds, and in its value None stands where an item failed.
         **options: Those that tasks have: name (that of the body unless given), deps, policies, and `output`, which is

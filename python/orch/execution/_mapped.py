@@ -25,7 +25,7 @@ from orch.plan import NONE, Plan, Tile, handlers_in, tile_of
 
 __all__ = ("inside", "mapped", "outcome", "tile_size", "tile_values")
 
-_ITEMS, _LEAST, _NODES = 1000, 100, 20_000  # of a tile: at most, of large bodies at least, and tasks in all
+_ITEMS, _LEAST, _NODES = 1000, 100, 10_000  # of a tile: at most, of large bodies at least, and tasks in all
 _TURNS, _FEW = 16, 64  # of a tile that others wait for, or whose items have several steps: items a slot, and at least
 _MOST = 0xFFFFFFFF
 

@@ -18,7 +18,7 @@ from orch.plan._plan import Plan
 
 __all__ = ("Tile", "tile_of")
 
-_KEPT = 16  # plans of one body: of a full tile, and of what was left over
+_KEPT = 40_000  # nodes in the plans of one body: of a full tile, and of what was left over
 
 
 @attrs.define(eq=False)
@@ -100,6 +100,6 @@ def _copies(body: Plan, size: int, *, collects: bool) -> Plan:
         strategy = "continue" if collects else "abort"
         plan = compile(Parallel([body.workflow] * size, on_failure=strategy))
     kept[key] = plan
-    while len(kept) > _KEPT:
+    while len(kept) > 1 and sum(copies for copies, _ in kept) * len(body.draft.tasks) > _KEPT:
         kept.pop(next(iter(kept)), None)
     return plan
