@@ -179,6 +179,27 @@ async def test_80_what_a_reader_and_a_strategy_are_given() -> None:
     assert SECRET not in repr(given)
 
 
+async def test_80_what_resources_limiters_and_strategies_fail_with(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken:
+        def on_failure(self, event: TaskEvent, group: object) -> orch.FailureStrategy:
+            raise ValueError(f"strategy {SECRET}")
+
+    @orch.resource
+    async def opened() -> Any:
+        yield 1
+        raise ValueError(f"closing {SECRET}")
+
+    async def uses(it: int = orch.use(opened)) -> None:
+        raise ValueError(f"using {SECRET}")
+
+    result = await AsyncRunner(sanitize=redact, subscribers=[log()]).run(
+        orch.Parallel(uses, on_failure=Broken()), raise_on_failure=False
+    )
+    assert "strategy ***" in caplog.text
+    assert SECRET not in caplog.text + result.to_json() + repr(result.trace)
+    assert len(result.errors) == 3
+
+
 async def test_80_questions() -> None:
     steps = orch.Sequence(orch.Interrupt("ask", f"May {SECRET} do it?"))
     result = await AsyncRunner(sanitize=redact, context=Context()).run(steps, raise_on_failure=False)

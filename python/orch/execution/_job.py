@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from contextvars import copy_context
@@ -11,9 +10,9 @@ from typing import Any
 from anyio import Event as Signal
 from anyio._core._eventloop import set_current_async_library
 
-__all__ = ("Job",)
+from orch.execution._failure import lament
 
-_logger = logging.getLogger("orch")
+__all__ = ("Job",)
 
 
 def _nothing() -> None: ...
@@ -30,6 +29,7 @@ class Job:
         "_context",
         "_lock",
         "_withdrawn",
+        "clean",
         "ended",
         "error",
         "is_begun",
@@ -48,6 +48,7 @@ class Job:
         self._withdrawn = self.is_begun = False
         self.is_dropped = False  # whether nobody wants what it will give
         self.on_begin = on_begin  # to be called on the loop when a thread has begun
+        self.clean: Callable[[str], str] | None = None  # what texts go through that the run logs
         self.on_end: list[Callable[[], object]] = []  # the same, when it has ended
         self.on_tell: Callable[[], object] = _nothing  # to be called on the loop when it is to end
         self.ended = Signal()
@@ -86,8 +87,8 @@ class Job:
         for call in self.on_end:
             try:
                 call()
-            except Exception:  # of a limiter; raised on, it would end the event loop
-                _logger.exception("what was to be done at the end of a body in a thread failed")
+            except Exception as error:  # noqa: BLE001 (of a limiter; raised on, it would end the event loop)
+                lament(self.clean, error, "what was to be done at the end of a body in a thread failed")
 
     def result(self) -> Any:
         """Return what the call returned, or raise what it raised."""

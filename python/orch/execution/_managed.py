@@ -129,13 +129,13 @@ class _InThread(AbstractAsyncContextManager[Any]):
                 await self._left.wait()
             if not self._left.is_set():
                 _logger.warning("resource %r is still being opened in a thread; then it will be closed", self._name)
+            if self._error is not None:
+                raise self._error from None
             raise
-        if self._error is not None:
-            await self._end()
-        if self._inner is not None:
-            await self._end()
-            return await self._inner.__aenter__()
-        return self._value
+        if self._error is not None or self._inner is not None:
+            with CancelScope(shield=True):  # the thread has nothing more to do
+                await self._end()
+        return self._value if self._inner is None else await self._inner.__aenter__()
 
     async def __aexit__(self, *raised: object) -> bool | None:
         if self._inner is not None:

@@ -201,6 +201,7 @@ class Resources(Pool):
         self._settled = settled
         self._keeper: Keeper | None = run.options.keeper
         self._failures: dict[Resource[Any], Held] = {}
+        self._raised: set[int] = set()  # errors, by identity, that a step or the run has failed with
         self._is_used = False
 
     async def get(self, resource: Resource[Any], *, again: bool) -> Any:
@@ -219,6 +220,7 @@ class Resources(Pool):
             self._forget(resource)
         held = await self.hold(resource, self)
         if held.error is not None:
+            self._raised.add(id(held.error))
             raise held.error.with_traceback(held.trace)  # else it would grow with every step that raises it
         return held.value
 
@@ -246,6 +248,7 @@ class Resources(Pool):
         """Remember that a resource is not to be had; one that was in use takes the run with it."""
         self._failures[held.resource] = held
         if held.is_open and held.error is not None:
+            self._raised.add(id(held.error))
             self._run.collapse(held.error)
 
     def abandoned(self) -> None:
@@ -261,7 +264,8 @@ class Resources(Pool):
             seen.update(used for _, used in each.uses)
 
     def _log(self, level: str, message: str) -> None:
-        self._run.note(LogEvent, "", level, message)
+        clean = self._run.options.sanitize
+        self._run.note(LogEvent, "", level, message if clean is None else clean(message))
         self._run.wake()
 
     async def _see_off(self) -> None:
@@ -269,7 +273,9 @@ class Resources(Pool):
         with CancelScope(shield=True):
             await self._settled.wait()
             await self.close()
-        for error in self.problems:
+        failed = (held.error for held in self._failures.values())  # perhaps when all who waited had just been stopped
+        missed = {id(error): error for error in failed if error is not None and id(error) not in self._raised}
+        for error in (*missed.values(), *self.problems):
             self._run.spoil(error)
         self.part(self)
 

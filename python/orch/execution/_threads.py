@@ -122,6 +122,7 @@ class Threads:
 
     def hand_over(self, job: Job, *, reserved: bool = False) -> None:
         """Have a thread do a job, before any step; a reserved one gets a thread of its own if all are busy."""
+        job.clean = self.run.options.sanitize
         with self._lock:
             self._jobs.append(job)
             if self._idle and not self._closed:
