@@ -554,7 +554,11 @@ async def test_a_generator_that_yields_twice(factory: Callable[..., Any]) -> Non
     assert raised.value.result.value == "one"
 
 
-@pytest.mark.parametrize("factory", [lambda: 5, functools.partial(dict, a=1)], ids=["lambda", "partial"])
+class HalfAManager:
+    async def __aenter__(self) -> None: ...
+
+
+@pytest.mark.parametrize("factory", [lambda: 5, functools.partial(dict, a=1), HalfAManager], ids=range(3))
 async def test_a_factory_of_no_context_manager(factory: Callable[..., Any]) -> None:
     with pytest.raises(WorkflowError) as raised:
         await orch.run(using(Resource[Any](factory, name="odd")))
@@ -735,6 +739,28 @@ async def test_one_that_breaks_after_the_last_step_fails_the_run_too() -> None:
     assert [record.state for record in result.tasks.values()] == [State.SUCCEEDED]
 
 
+async def test_one_that_breaks_when_nobody_uses_it_any_more_fails_the_run_too() -> None:
+    """Its only user is closed, and something else that was opened between the two is still being closed."""
+    crash, error = anyio.Event(), ConnectionError("late")
+    fragile = crashing(error, crash)
+
+    @resource
+    async def slow() -> AsyncIterator[str]:
+        yield "slow"
+        crash.set()
+        await anyio.sleep(0.01)
+
+    @resource
+    async def above(a: str = orch.use(fragile), b: str = orch.use(slow)) -> AsyncIterator[str]:
+        yield a + b
+
+    result = await settle(using(above))
+    assert result.state is State.FAILED
+    (found,) = result.errors
+    assert isinstance(found, ExceptionGroup)
+    assert found.exceptions == (error,)
+
+
 async def test_one_that_ends_by_itself_says_so() -> None:
     @resource
     async def brief() -> AsyncIterator[str]:
@@ -902,6 +928,43 @@ async def test_an_opening_goes_on_for_those_who_still_wait() -> None:
     assert (result.tasks["b"].value, opened, result.duration) == ("value", ["begin"], 10)
 
 
+async def test_an_opening_in_a_thread_is_waited_for_a_while_when_nobody_wants_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    enough, closed = threading.Event(), threading.Event()
+
+    @resource
+    def slow() -> Iterator[str]:
+        enough.wait()
+        yield "value"
+        closed.set()
+
+    with caplog.at_level("WARNING", "orch"):
+        result = await settle(Sequence(using(slow), timeout=0.01), runner=AsyncRunner(grace=0.02))
+    assert result.state is State.FAILED
+    assert "resource 'slow' is still being opened in a thread; then it will be closed" in caplog.text
+    enough.set()
+    assert closed.wait(5)
+
+
+async def test_what_an_opening_in_a_thread_raises_when_nobody_wants_it_is_on_record() -> None:
+    enough, error = threading.Event(), ConnectionError("late")
+
+    @resource
+    def slow() -> Iterator[str]:
+        enough.wait()
+        yield from ()
+        raise error
+
+    async def hasty() -> None:
+        await anyio.sleep(0.02)
+        enough.set()
+        raise ValueError("first")
+
+    result = await settle(Parallel(using(slow), hasty))
+    assert [type(each) for each in result.errors] == [ValueError, ConnectionError]
+
+
 async def test_a_breaker_that_refuses_a_group_opens_nothing(diary: Diary) -> None:
     breaker = orch.CircuitBreaker(fail_max=1)
     with pytest.raises(ValueError, match="no"):
@@ -952,6 +1015,23 @@ async def test_the_items_of_a_map_share_what_the_run_has_opened(diary: Diary) ->
     result = await orch.run(Graph(x, orch.Map(double, over="x", name="xs"), using(made)))
     assert result["xs"] == ["db1", "db2", "db3"]
     assert diary.lines == ["open db", "leave db", "close db"]
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_thread_may_outlive_its_event_loop(backend: str) -> None:
+    enough, threads = threading.Event(), list[threading.Thread]()
+
+    @resource
+    def slow() -> Iterator[str]:
+        threads.append(threading.current_thread())
+        yield "value"
+        enough.wait()
+
+    result = orch.Runner(backend=backend, grace=0.01).run(using(slow), raise_on_failure=False)
+    assert isinstance(result.errors[0], TimeoutError)
+    enough.set()
+    threads[0].join(5)
+    assert not threads[0].is_alive()
 
 
 def test_events_of_a_step_are_those_of_every_step() -> None:

@@ -311,6 +311,71 @@ async def test_a_block_that_is_cancelled_while_it_waits_ends_those_runs(diary: D
     assert diary.lines == ["open pool", "close pool"]
 
 
+async def test_a_block_that_is_cancelled_does_not_wait_for_openings(diary: Diary) -> None:
+    runner, begun, results = AsyncRunner(), anyio.Event(), list[orch.RunResult]()
+
+    @resource(scope="runner")
+    async def slow() -> AsyncIterator[str]:
+        begun.set()
+        await anyio.sleep(3600)
+        yield "value"
+
+    async def play() -> None:
+        results.append(await runner.run(using(slow), raise_on_failure=False))
+
+    async with anyio.create_task_group() as group:
+        with anyio.CancelScope() as scope:
+            async with runner:
+                group.start_soon(play)
+                await begun.wait()
+                scope.cancel()
+    assert results[0].state is State.FAILED
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_an_exit_while_closing_goes_before_the_error_of_the_block(fails: bool) -> None:
+    @resource(scope="runner")
+    async def exits() -> AsyncIterator[str]:
+        yield "value"
+        raise SystemExit(3)
+
+    async def block() -> None:
+        async with AsyncRunner() as runner:
+            await runner.run(using(exits))
+            if fails:
+                raise ValueError("mine")
+
+    with pytest.raises(SystemExit):
+        await block()
+
+
+async def test_an_exit_between_two_runs_comes_out_of_the_block() -> None:
+    exit_now = anyio.Event()
+
+    @resource(scope="runner")
+    async def exits() -> AsyncIterator[str]:
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as group:
+
+                async def end() -> None:
+                    await exit_now.wait()
+                    scope.cancel()
+
+                group.start_soon(end)
+                yield "value"
+        raise SystemExit(3)
+
+    async def block() -> None:
+        async with AsyncRunner() as runner:
+            await runner.run(using(exits))
+            exit_now.set()
+            for _ in range(20):
+                await checkpoint()
+
+    with pytest.raises(SystemExit):
+        await block()
+
+
 async def test_a_block_remembers_nothing_of_runs_that_are_over(diary: Diary) -> None:
     pool = diary.make()
 
