@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 import orch
 from orch import Map, Parallel, Sequence, State, Task, Workflow
 from orch.event import MapEvent
-from tests.execution.maps import check
+from tests.execution.maps import check, check_items
+from tests.runners.truth import by_path, check_task
 
 pytestmark = pytest.mark.timeout(120)
 CI = settings(
@@ -228,3 +229,39 @@ def test_the_first_failure_ends_a_map_and_is_its_error(
     else:
         assert result.value == expected
     check(result)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@CI
+@given(body=bodies, size=st.integers(1, 9), both=st.tuples(limits, limits), turns=st.integers(0, 40))
+def test_cancelled_at_any_moment_everything_that_began_ends(
+    loop: str, body: Any, size: int, both: tuple[int | None, int | None], turns: int
+) -> None:
+    told, (limit, around) = list[orch.Event](), both
+    step = Parallel(
+        Map(body.build(), over="x", name="xs", limit=limit, on_error="collect"), Leaf(0, 0, "async").build()
+    )
+    runner = orch.AsyncRunner(threads=2, limit=around, subscribers=[told.append])
+
+    async def cancelled() -> bool:
+        async def stop() -> None:
+            for _ in range(turns):
+                await checkpoint()
+            scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            with anyio.CancelScope() as scope:
+                group.start_soon(stop)
+                await runner.run(step, x=list(range(size)))
+                return False
+        return True
+
+    was_cancelled = carry_out(loop, cancelled)
+    if told:
+        last = told[-1]
+        assert isinstance(last, orch.event.RunEvent)
+        assert last.state is State.SUCCEEDED or (was_cancelled and last.state is State.CANCELLED)
+        assert [event.seq for event in told] == list(range(1, len(told) + 1))
+        for events in by_path(told).values():
+            check_task(events)
+        check_items(told)
