@@ -4,6 +4,7 @@ import contextlib
 import functools
 import gc
 import threading
+import time
 import traceback
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -870,6 +871,21 @@ async def test_the_time_of_an_attempt_begins_after_the_opening() -> None:
         yield "value"
 
     assert (await settle(using(slow, timeout=1))).value == "value"
+
+
+@virtual
+async def test_a_resource_in_a_thread_does_not_keep_virtual_time_from_passing() -> None:
+    @resource
+    def plain() -> Iterator[str]:
+        yield "value"
+
+    async def nap(it: str) -> str:
+        await anyio.sleep(3600)
+        return it
+
+    began = time.monotonic()
+    assert (await settle(using(plain, body=nap))).duration == 3600
+    assert time.monotonic() - began < 1
 
 
 @virtual

@@ -35,6 +35,8 @@ Handlers: TypeAlias = Mapping[str, Callable[[Any], Any]] | None
 class AsyncRunner:
     """Runs workflows on the event loop of the caller, asyncio or trio; keeps nothing between runs.
 
+    As an async context manager it does keep something: `async with` it, resources of its scope last for the block.
+
     Args:
         cache: Keeps what steps give, so that they need not run again: a `MemoryCache`, a `DiskCache`, anything with
             `get` and `set`. Not cached is what says `cache=False`, and unless it says `cache=True`, what takes a
@@ -47,7 +49,8 @@ class AsyncRunner:
         rng: Where the jitter of retries comes from; None: an unpredictable one.
         compensation_timeout: Seconds that the compensations of one group may take, all together.
         grace: Seconds that a cancelled or aborted run waits for plain functions still running in threads, and for
-            subscribers. What is not over by then is given up, and listed in `result.abandoned`.
+            subscribers. What is not over by then is given up, and listed in `result.abandoned`. So long each resource
+            may take to close.
         sanitize: Takes each text that is to be shown, logged or written (a message, a value in words) and returns what
             may be: `result.report()`, the subscribers of this package and contexts as JSON have only that. Errors and
             values themselves stay what they are. Where it fails, the text is withheld. Threads call it, too.
