@@ -87,7 +87,9 @@ class _Baton:
 
     def __init__(self, seed: int) -> None:
         self.now: Callable[[], float] = float
-        self.random = Random(seed)
+        self._seed = seed
+        self._draws = 0  # that were none, as there was no thread
+        self._random: Random | None = None
         self.is_over = self.is_clean = False  # clean: nobody was left
         self.workers: dict[_Worker, None] = {}  # in the order in which they were started
         self._back = _taken()
@@ -103,9 +105,24 @@ class _Baton:
         now = self.now()
         ready = [worker for worker in self.workers if worker.due <= now]
         if ready:
-            _give(self._carrier(self.random.choice(ready)).go)
+            _give(self._carrier(self.chance().choice(ready)).go)
             self._back.acquire()
         return bool(ready)
+
+    def chance(self) -> Random:
+        """Made when there is a thread: to make it takes long, and most runs have none."""
+        if self._random is None:
+            self._random = Random(self._seed)
+            for _ in range(self._draws):
+                self._random.random()
+        return self._random
+
+    def is_hasty(self) -> bool:
+        """Whether a thread has its turn although the event loop has something to do."""
+        if self._random is None and not self.workers:
+            self._draws += 1
+            return False
+        return self.chance().random() < 0.5
 
     def _carrier(self, worker: _Worker) -> _Carrier:
         if worker.carrier is None:
@@ -267,7 +284,7 @@ class _Loop(_loop.VirtualLoop):
                 handle._run()
 
     def select(self, timeout: float | None) -> tuple[()]:
-        if self._ready and self._baton.random.random() < 0.5:
+        if self._ready and self._baton.is_hasty():
             self._baton.turn()
         while not self._ready:
             if not self._baton.turn() and not self._jump():

@@ -63,9 +63,10 @@ def given_up(seen: Seen) -> Iterator[str]:
 
 def named(seen: Seen) -> Iterator[str]:
     """A coroutine that goes on when it was stopped is named once the grace is over, each time, and nobody else is."""
-    said = Counter(
-        each.path.rsplit("/", 1)[-1] for each in seen.others if isinstance(each, LogEvent) and _NAMED in each.message
-    )
+    told = [each for each in seen.others if isinstance(each, LogEvent) and _NAMED in each.message]
+    if not told and "hit" not in seen.said:
+        return
+    said = Counter(each.path.rsplit("/", 1)[-1] for each in told)
     for name in said.keys() | seen.awaited.keys():
         took = [
             end.time - hit.time for _, hit, end in seen.awaited.get(name, ()) if hit is not None and end is not None
