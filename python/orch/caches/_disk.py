@@ -11,7 +11,6 @@ from functools import cached_property
 from types import NoneType
 from typing import Any
 
-from anyio import NoEventLoopError
 from anyio.lowlevel import current_token
 
 from orch._keys import blake2b
@@ -163,7 +162,7 @@ class DiskCache:
 def _is_in_loop() -> bool:
     try:
         current_token()
-    except NoEventLoopError:
+    except RuntimeError:  # NoEventLoopError, or what a loop says that is not running just now
         return False
     return True
 

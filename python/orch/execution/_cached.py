@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from anyio import CancelScope, current_time
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from orch.execution._flights import Turn
 from orch.execution._run import Run
@@ -51,6 +52,7 @@ async def _found(
         is_there, value = await _ask(run, shelf, step, key, partial(shelf.of.cache.get, key), otherwise=(False, None))
         if is_there:
             return value, True
+    await checkpoint_if_cancelled()  # who was stopped while somebody looked must not begin
     run.schedule.begin(step)
     value = await attempt(key if look else None)
     return value, look and await keep(run, shelf, step, key, value)
