@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def _terminable(terminated: threading.Event) -> Iterator[None]:
+def _terminable(terminated: threading.Event) -> Generator[None, None, None]:
     """Take SIGTERM, which supervisors send, for Ctrl-C: the run is settled, what is to be undone is undone."""
 
     def terminate(*_: object) -> None:
