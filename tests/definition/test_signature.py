@@ -151,7 +151,9 @@ def test_a_marked_function_is_a_coroutine_function() -> None:
 
 
 def test_generator_functions_stream_and_async_ones_need_an_event_loop() -> None:
-    facts = {signature_of(fn)[1:]: (signature_of(fn).streams, signature_of(fn).is_async) for fn, _ in CALLABLES.values()}
+    facts = {
+        signature_of(fn)[1:]: (signature_of(fn).streams, signature_of(fn).is_async) for fn, _ in CALLABLES.values()
+    }
     assert facts == {
         ("plain",): (False, False),
         ("coroutine",): (False, True),

@@ -352,10 +352,7 @@ async def test_who_reads_later_is_told_what_was_released_and_then_it_goes(kind: 
     async with AsyncRunner().iter(Sequence(pieces_of(kind, alive, number), len)) as run:
         await run.wait()
         assert len(alive) == number
-        seen = 0
-        async for event in run:
-            seen += isinstance(event, ChunkEvent) and isinstance(event.chunk, Piece)
-        del event
+        seen = sum([isinstance(event, ChunkEvent) and isinstance(event.chunk, Piece) async for event in run])
     gc.collect()
     assert seen == number
     assert len(alive) == 0

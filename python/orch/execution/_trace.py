@@ -90,8 +90,8 @@ class Decoder:
             return TaskEvent(*said)
         if code == _SUCCEEDED:
             is_restored = node in run.restored
-            known = () if attempt else (None, None, None, None, not is_restored, is_restored)  # it has never run
-            return TaskEvent(*said, run.values[node], *known)
+            unrun: tuple[Any, ...] = (None, None, None, None, not is_restored, is_restored)
+            return TaskEvent(*said, run.values[node], *(() if attempt else unrun))
         if code == _PAUSED:
             self._paused.add(node)
         return TaskEvent(*said, None, *self._failure(node, code, attempt), *self._blame(node, code, reason, cause))
