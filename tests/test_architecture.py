@@ -13,10 +13,22 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "python" / "orch"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
-CORE = {"_codec", "_keys", "context", "definition", "errors", "event", "execution", "plan", "policies", "result", "runners"}
+CORE = {
+    "_codec",
+    "_keys",
+    "context",
+    "definition",
+    "errors",
+    "event",
+    "execution",
+    "plan",
+    "policies",
+    "result",
+    "runners",
+}
 
 EXTRAS = {"anyio._backends._trio", "dask", "daft", "opentelemetry", "pydantic", "rich", "trio", "uvloop"}
-MOST_LINES = 12_000  # with stores, executors and other runners still to come: small is a promise
+MOST_LINES = 16_000  # 13 900 with dataflow; stores, executors and other runners are still to come: small is a promise
 LONGEST_FUNCTION = 25  # lines of its body without the docstring; 6 to 12 are the rule
 HOT_PATH = {  # function -> why it is in one piece
     "orch.execution._lane._walk": "every step of every run passes it, so it calls nothing it can do without",
