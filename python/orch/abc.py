@@ -34,6 +34,10 @@ class Cache(Protocol):
         """Keep a value, which the caller may change afterwards."""
         ...
 
+    def discard(self, key: str, /) -> object:
+        """Forget a value, if there is one: what gave it was undone."""
+        ...
+
 
 class Codec(Protocol):
     """Makes bytes of values, and the same values of the bytes again."""

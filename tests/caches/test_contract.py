@@ -83,6 +83,14 @@ def test_any_text_is_a_key(cache: Caches) -> None:
         assert cache.get(key) == (True, key == "")
 
 
+def test_what_is_discarded_is_gone_and_nothing_else(cache: Caches) -> None:
+    cache.set("one", 1)
+    cache.set("two", 2)
+    cache.discard("one")
+    cache.discard("one")
+    assert (cache.get("one"), cache.get("two")) == ((False, None), (True, 2))
+
+
 def test_a_second_value_takes_the_place_of_the_first(cache: Caches) -> None:
     cache.set("key", 1)
     cache.set("key", [2])

@@ -287,18 +287,57 @@ async def test_the_context_and_resources_are_no_part_of_the_key(cache: Caches) -
     assert (calls, opened) == ([1], [1])
 
 
+class Ordering:
+    """A workflow that charges, and undoes that if its second step fails."""
+
+    def __init__(self) -> None:
+        self.charged: list[int] = []
+        self.undone: list[int] = []
+
+        async def charge(order: int) -> int:
+            self.charged.append(order)
+            return order
+
+        async def give_back(value: int) -> None:
+            self.undone.append(value)
+
+        async def ship(*, late: bool) -> None:
+            if late:
+                raise ValueError("late")
+
+        paid = Task(charge, cache=True, compensate=give_back)
+        self.flow = Sequence(paid, Task(ship, cache=False), on_failure="compensate")
+
+
 async def test_a_step_that_was_not_made_is_not_undone(cache: Caches) -> None:
-    undone = []
+    ordering, runner = Ordering(), AsyncRunner(cache=cache)
+    await settle(ordering.flow, {"order": 7, "late": False}, runner=runner)
+    failed = await settle(ordering.flow, {"order": 7, "late": True}, runner=runner)
+    assert (failed.state, failed.tasks["charge"].state, failed.tasks["charge"].cached) == (
+        State.FAILED,
+        State.SUCCEEDED,
+        True,
+    )
+    assert (ordering.charged, ordering.undone) == ([7], [])
 
-    async def charge(order: int) -> int:
-        return order
 
-    runner = AsyncRunner(cache=cache)
-    paid = Task(charge, cache=True, compensate=Task(lambda order: undone.append(order)))  # noqa: PLW0108 (its parameter is filled by name)
-    flow = Sequence(paid, failing(ValueError("late"), deps=[]), on_failure="compensate")
-    first, second = [await settle(flow, {"order": 7}, runner=runner) for _ in range(2)]
-    assert (first.tasks["charge"].state, second.tasks["charge"].state) == (State.COMPENSATED, State.SUCCEEDED)
-    assert undone == [7]
+async def test_what_was_undone_is_not_found_any_more(cache: Caches) -> None:
+    ordering, runner = Ordering(), AsyncRunner(cache=cache)
+    runs = [await settle(ordering.flow, {"order": 7, "late": True}, runner=runner) for _ in range(2)]
+    assert [each.tasks["charge"].state for each in runs] == [State.COMPENSATED] * 2
+    assert (ordering.charged, ordering.undone) == ([7, 7], [7, 7])
+
+
+async def test_what_is_undone_after_a_pause_is_not_found_any_more(cache: Caches) -> None:
+    ordering, runner = Ordering(), AsyncRunner(cache=cache)
+    asked = orch.Interrupt("late", "is it late?", type=bool)
+    [paid, ship] = ordering.flow.steps
+    flow = Sequence(paid, asked, ship, on_failure="compensate")
+    paused = await runner.run(flow, order=7)
+    resumed = await runner.resume(paused, flow, answers={"late": True}, raise_on_failure=False)
+    again = await settle(ordering.flow, {"order": 7, "late": False}, runner=runner)
+    assert (paused.state, resumed.tasks["charge"].state) == (State.PAUSED, State.COMPENSATED)
+    assert (again.tasks["charge"].cached, ordering.charged, ordering.undone) == (False, [7, 7], [7])
 
 
 def test_a_plan_is_not_touched_by_runs_without_a_cache_and_made_once_for_those_with_one() -> None:
@@ -575,6 +614,9 @@ class Broken:
         raise ConnectionError("no cache today")
 
     def set(self, key: str, value: Any, /) -> None:
+        raise ConnectionError("no cache today")
+
+    def discard(self, key: str, /) -> None:
         raise ConnectionError("no cache today")
 
 

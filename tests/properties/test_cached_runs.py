@@ -40,6 +40,9 @@ class Slow:
     def set(self, key: str, value: Any, /) -> None:
         self.inner.set(key, value)
 
+    def discard(self, key: str, /) -> None:
+        self.inner.discard(key)
+
 
 CACHES: dict[str, Any] = {"at once": orch.MemoryCache, "in threads": Slow}
 caches = pytest.mark.parametrize("cache", CACHES)

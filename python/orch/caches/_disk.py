@@ -139,6 +139,13 @@ class DiskCache:
         except OSError as error:
             raise CacheError(f"nothing can be written into {self._folder.path}: {error.strerror}") from error
 
+    def discard(self, key: str, /) -> None:
+        """Remove a value, if it is there; CacheError if that cannot be done."""
+        name = _name(key)[0]
+        self._folder.remove(name)
+        if self._folder.has(name):
+            raise CacheError(f"an entry cannot be removed from {self._folder.path}: is it writable?")
+
     def clear(self) -> None:
         """Remove all entries."""
         for name in list(self._folder.names()):

@@ -94,6 +94,10 @@ class Folder:
             with suppress(OSError):
                 place.rename(self.path / f".refused-{token_hex(12)}")
 
+    def has(self, name: str) -> bool:
+        """Say whether anything stands in the place of an entry."""
+        return os.path.lexists(self._place(name))
+
     def names(self, start: str = "") -> Iterator[str]:
         """Yield the names of entries that begin so."""
         with os.scandir(self.path) as files:

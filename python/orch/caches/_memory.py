@@ -72,6 +72,10 @@ class MemoryCache:
             while self._most is not None and len(self._entries) > self._most:
                 self._entries.popitem(last=False)
 
+    def discard(self, key: str, /) -> None:
+        """Forget a value, if it is there."""
+        self._entries.pop(key, None)
+
     def clear(self) -> None:
         """Forget everything."""
         self._entries.clear()

@@ -7,6 +7,7 @@ the trace of a run, and once a task in the log for each runner.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,7 @@ from orch.execution._shelf import Shelf
 from orch.execution._values import arguments
 from orch.plan import Identity, Key, Unhashable
 
-__all__ = ("keep", "looked_up")
+__all__ = ("forget", "keep", "looked_up")
 
 Attempt = Callable[[Key | None], Awaitable[Any]]
 _SHOWN = 80  # characters of the way to a value
@@ -66,6 +67,19 @@ async def keep(run: Run, shelf: Shelf, step: int, key: Key, value: object) -> bo
     with CancelScope(shield=True, deadline=current_time() + run.options.grace):
         return bool(await _ask(run, shelf, step, key, put, otherwise=False))
     return False
+
+
+async def forget(run: Run, step: int) -> None:
+    """Take what a step has given out of the cache, since it is about to be undone: nobody is to find it any more."""
+    shelf, identity, trail = run.shelf, run.plan.rules[step].identity, run.trails[step]
+    if shelf is None or identity is None:
+        return
+    key = trail.key
+    if key is None:  # it may be from an earlier run, which this one goes on with
+        with suppress(Unhashable):
+            key = identity.key(trail.arguments)
+    if key is not None:
+        await _ask(run, shelf, step, key, partial(shelf.of.cache.discard, key), otherwise=None)
 
 
 def _put(shelf: Shelf, key: Key, value: object) -> bool:

@@ -18,6 +18,7 @@ from orch.definition import Group, Resource, Task
 from orch.errors import CompensationError, TaskTimeoutError
 from orch.event import CompensationEvent, State
 from orch.execution._attempt import limited, protected, timed
+from orch.execution._cached import forget
 from orch.execution._failure import annotate, foreign, is_cancelled, unwrapped
 from orch.execution._job import Job
 from orch.execution._lane import alone
@@ -136,6 +137,7 @@ async def _tried(run: Run, node: int, cause: Exception | None, value: object) ->
     """Call the compensation, as often as its own policy says."""
     task, path, began = _undo(run, node).task, run.plan.path(node), run.clock()
     attempt = 0
+    await forget(run, node)
     while True:
         attempt += 1
         try:

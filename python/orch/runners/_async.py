@@ -39,8 +39,8 @@ class AsyncRunner:
 
     Args:
         cache: Keeps what steps give, so that they need not run again: a `MemoryCache`, a `DiskCache`, anything with
-            `get` and `set`. Not cached is what says `cache=False`, and unless it says `cache=True`, what takes a
-            Context or resources, or has a compensation. None: nothing is.
+            `get`, `set` and `discard`. Not cached is what says `cache=False`, and unless it says `cache=True`, what
+            takes a Context or resources, or has a compensation. None: nothing is.
         subscribers: Take every event of every run, in order: callables (plain or async) or an `EventBus`.
         limit: How many steps of a run may be active at once; None: as many as are ready.
         threads: How many worker threads a run may have for plain functions; None: 40.
@@ -435,9 +435,13 @@ def _endless(seconds: float | None) -> float:
 
 
 def _cache(cache: Any) -> Cache:
-    if isinstance(cache, type) or not all(callable(getattr(cache, method, None)) for method in ("get", "set")):
+    if isinstance(cache, type) or not all(
+        callable(getattr(cache, method, None)) for method in ("get", "set", "discard")
+    ):
         found = f"the class {cache.__name__}" if isinstance(cache, type) else type(cache).__name__
-        raise TypeError(f"cache: expected an object with get() and set(), as orch.MemoryCache(), found {found}")
+        raise TypeError(
+            f"cache: expected an object with get(), set() and discard(), as orch.MemoryCache(), found {found}"
+        )
     found_one: Cache = cache
     return found_one
 
