@@ -69,7 +69,6 @@ class Retry:
     give_up_on: tuple[type[Exception], ...]
     deadline: float | None
 
-    @spelled()
     def __init__(
         self,
         max_attempts: int = 3,
@@ -137,6 +136,9 @@ class Retry:
     def _names(self, error: Exception, base: type[BaseException]) -> bool:
         """Whether `retry_on` means this error by its own kind, not by one as general as `Exception`."""
         return any(isinstance(error, kind) and issubclass(kind, base) for kind in self.retry_on)
+
+
+Retry.__init__ = spelled()(Retry.__init__)  # type: ignore[method-assign] # decorated, mypy would not see that of attrs
 
 
 def _backoff(value: Any) -> Backoff:
