@@ -147,8 +147,8 @@ def _kind(fn: Any) -> Kind:
     calls = fn, type(fn).__call__
     if any(map(inspect.iscoroutinefunction, calls)):
         return "coroutine"
-    own_kind, of_call = (_kind_of(getattr(getattr(call, "__code__", None), "co_flags", 0)) for call in calls)
-    return of_call if own_kind == "plain" else own_kind
+    kinds: list[Kind] = [_kind_of(getattr(getattr(call, "__code__", None), "co_flags", 0)) for call in calls]
+    return kinds[1] if kinds[0] == "plain" else kinds[0]
 
 
 def _kind_of(flags: int) -> Kind:
