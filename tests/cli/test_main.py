@@ -56,6 +56,37 @@ def test_a_run_that_fails_shows_the_tree_with_its_errors(call: Call, backend: st
     assert "'ValueError: no\\nway'" in err
 
 
+ASKS = """
+sure = orch.Interrupt("sure", lambda amount: f"pay {amount}?", type=bool)
+async def paid(amount: int, sure: bool) -> str: return f"{amount} paid" if sure else "nothing paid"
+payment = orch.Graph(sure, paid, name="payment")
+"""
+
+
+def test_a_run_that_waits_for_answers_says_what_is_asked(call: Call, module: Write) -> None:
+    module(ASKS)
+    code, out, err = call("run", "jobs:payment", "--input", "amount=7")
+    assert (code, out) == (3, "")
+    assert "sure asks: pay 7? (--answer sure=…)\n" in err
+    assert "payment paused in" in err
+
+
+def test_answers_are_given_beforehand(call: Call, module: Write) -> None:
+    module(ASKS)
+    code, out, _ = call("run", "jobs:payment", "--input", "amount=7", "--answer", "sure=true", "--select", "paid")
+    assert (code, out) == (0, "{'paid': '7 paid'}\n")
+
+
+@pytest.mark.parametrize(("answer", "code", "message"), [("sure=maybe", 1, "'maybe'"), ("suer=true", 2, "sure")])
+def test_answers_that_make_no_sense_are_refused(
+    call: Call, module: Write, answer: str, code: int, message: str
+) -> None:
+    module(ASKS)
+    found, out, err = call("run", "jobs:payment", "--input", "amount=7", "--answer", answer)
+    assert (found, out) == (code, "")
+    assert message in err
+
+
 @pytest.mark.usefixtures("jobs")
 def test_tracebacks_are_shown_when_asked_for(call: Call) -> None:
     err = call("run", "jobs:bad", "--traceback")[2]

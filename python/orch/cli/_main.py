@@ -1,4 +1,4 @@
-"""Arguments in, exit code out: 0 succeeded, 1 the run failed, 2 it cannot be run as asked, 130 Ctrl-C, 143 SIGTERM.
+"""Arguments in, exit code out: 0 succeeded, 1 failed, 2 cannot be run as asked, 3 paused, 130 Ctrl-C, 143 SIGTERM.
 
 What was asked for goes to the standard output, how it went to the standard error stream.
 """
@@ -81,14 +81,15 @@ def _check(args: argparse.Namespace) -> None:
     print(f"ok: tasks: {len(plan)}, edges: {plan.dag.edges}, inputs: {', '.join(inputs) or 'none'}")
 
 
-def _run(args: argparse.Namespace) -> bool:
+def _run(args: argparse.Namespace) -> int:
     if find_spec(args.backend) is None:
         raise ValueError(f"{args.backend} is not installed: install orch[{args.backend}]")
     backend, options = ("asyncio", {"use_uvloop": True}) if args.backend == "uvloop" else (args.backend, {})
     clean, watchers = args.sanitize and look_up(args.sanitize, sanitizer), [progress()] if args.progress else []
     runner = Runner(backend=backend, backend_options=options, limit=args.limit, subscribers=watchers, sanitize=clean)
-    workflow, inputs = load(args.workflow, clean), args.inputs | dict(args.input)
-    result = runner.run(workflow, inputs=inputs, context=Context(), select=args.select, raise_on_failure=False)
+    workflow, asked = load(args.workflow, clean), {"inputs": args.inputs | dict(args.input), "select": args.select}
+    handlers = {name: _answering(answer) for name, answer in args.answer}
+    result = runner.run(workflow, **asked, context=Context(), handlers=handlers, raise_on_failure=False)
     failed = result.state is not State.SUCCEEDED
     for error in result.errors if args.traceback else ():
         text = "".join(traceback.format_exception(error))
@@ -100,8 +101,15 @@ def _run(args: argparse.Namespace) -> bool:
     if failed:
         print(to_text(result), file=sys.stderr)
     took = f"{result.duration:.3f} s, tasks: {len(result.tasks)}"
+    for pause in result.pauses:
+        question = clean(str(pause.question)) if clean else str(pause.question)
+        print(f"{inert(pause.path)} asks: {inert(question)} (--answer {inert(pause.path)}=…)", file=sys.stderr)
     print(f"{inert(result.name)} {result.state.value} in {took}", file=sys.stderr)
-    return failed
+    return 3 if result.state is State.PAUSED else int(failed)
+
+
+def _answering(answer: object) -> Callable[[object], object]:
+    return lambda _: answer
 
 
 def _print(value: object, clean: Callable[[str], str] | None) -> None:
@@ -131,6 +139,9 @@ def _parser() -> argparse.ArgumentParser:
         "--input", metavar="K=V", type=one_input, action="append", default=[], help="V is JSON, or else text"
     )
     run.add_argument("--inputs", metavar="FILE", type=inputs_in, default={}, help="inputs by name; --input wins")
+    run.add_argument(
+        "--answer", metavar="NAME=V", type=one_input, action="append", default=[], help="to a question; V as above"
+    )
     run.add_argument("--backend", choices=("asyncio", "uvloop", "trio"), default="asyncio", help="default: %(default)s")
     run.add_argument("--limit", metavar="N", type=int, help="most steps at a time")
     run.add_argument("--progress", action="store_true", help="show how far the run is")
