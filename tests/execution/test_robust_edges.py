@@ -222,6 +222,34 @@ async def test_an_interrupt_in_the_code_of_the_engine_comes_bare(
         await orch.run(orch.Parallel(Task(anyio.lowlevel.checkpoint, **policies), anyio.sleep_forever))
 
 
+@pytest.mark.parametrize("policies", [{}, {"timeout": 60}], ids=["plain", "with a desk"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, LookupError])
+async def test_an_engine_that_is_interrupted_beside_a_suspended_step_lets_it_end(
+    monkeypatch: pytest.MonkeyPatch, policies: dict[str, Any], error: type[BaseException]
+) -> None:
+    """Else its cancel scopes would be closed after its task, and trio calls that a corrupted stack."""
+    ended: list[str] = []
+    enter = Run.enter
+
+    def interrupted(run: Run, node: int, lane: Lane) -> None:
+        monkeypatch.setattr(Run, "enter", enter)
+        raise error
+
+    async def step() -> None:
+        with anyio.fail_after(50):
+            try:
+                await anyio.Event().wait()
+            finally:
+                ended.append("step")
+
+    booked = Task(immediate(), compensate=lambda: ended.append("undone"))
+    beside = orch.Parallel(Task(step, **policies), anyio.sleep_forever)
+    monkeypatch.setattr(Run, "enter", interrupted)
+    with within(5), pytest.raises(KeyboardInterrupt if error is KeyboardInterrupt else InternalError):
+        await orch.run(orch.Sequence(booked, beside, on_failure="compensate"))
+    assert ended == ["step", "undone"]
+
+
 def test_of_what_the_engine_ended_with_an_interrupt_matters_most() -> None:
     stop = KeyboardInterrupt()
     assert bare(BaseExceptionGroup("", [LookupError(), BaseExceptionGroup("", [stop])])) is stop

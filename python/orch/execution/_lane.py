@@ -19,6 +19,7 @@ from contextvars import Context, copy_context
 from typing import Any, cast
 
 from orch.execution._attempt import attempt
+from orch.execution._failure import bare
 from orch.execution._retry import Settled
 from orch.execution._run import BREATHE, IDLE, Lane, Run
 from orch.execution._values import arguments
@@ -123,7 +124,10 @@ async def _walk(run: Run, lane: Lane, begun: Begun | None) -> None:  # noqa: C90
 async def _slowly(run: Run, lane: Lane, step: int, signal: object, rest: Awaitable[Any]) -> bool:
     """See a step to its end that is suspended or has failed; False if the lane must end because it was stopped."""
     if signal is not _FAILED:
-        run.enter(step, lane)
+        try:
+            run.enter(step, lane)
+        except BaseException as error:  # noqa: BLE001 (of the engine; whoever is suspended must be ended by the loop)
+            run.give_up(bare(BaseExceptionGroup("", [error])))
         signal = await rest
         run.exit(step)
     value, lane.outcome[0] = lane.outcome[0], None
