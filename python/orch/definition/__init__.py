@@ -7,7 +7,8 @@ from orch.definition._map import NOT_GIVEN, Map, MapMode, OnError
 from orch.definition._registry import TaskRegistry
 from orch.definition._resource import Resource, Use, resource, use
 from orch.definition._signature import EMPTY, Parameter, Signature
-from orch.definition._task import Task, Workflow, task
+from orch.definition._task import Task, task
+from orch.definition._workflow import Workflow
 
 __all__ = (
     "EMPTY",

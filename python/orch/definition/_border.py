@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
-from orch.definition._task import name_of
+from orch.definition._workflow import name_of
 from orch.errors import DefinitionError, DuplicateNameError, close_matches, combine, did_you_mean, expect
 
 __all__ = ("Border", "renaming")

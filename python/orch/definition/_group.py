@@ -14,8 +14,9 @@ from attrs import field, frozen
 from orch.definition._border import Border, renaming
 from orch.definition._map import Map, MapMode, OnError
 from orch.definition._options import breaker_of, timeout_of
-from orch.definition._task import Step, Task, Workflow, check_known, workflow_of
-from orch.errors import DuplicateNameError, combine, expect, spelled
+from orch.definition._task import Step, Task, workflow_of
+from orch.definition._workflow import Workflow
+from orch.errors import DuplicateNameError, check_known, combine, expect, spelled
 from orch.policies import CircuitBreaker, FailureStrategy, Seconds, Strategy
 
 __all__ = ("Graph", "Group", "Parallel", "Sequence", "bordered", "folded", "offered")

@@ -10,8 +10,9 @@ from typing import Any, Self, cast, get_origin
 import attrs
 from attrs import field, frozen
 
-from orch.definition._task import Dep, Task, Workflow, callable_name, check_known, name_of
-from orch.errors import expect, inert
+from orch.definition._task import Dep, Task, callable_name
+from orch.definition._workflow import Workflow, name_of
+from orch.errors import check_known, expect, inert
 from orch.event._text import brief
 
 __all__ = ("Interrupt", "check_answer")

@@ -11,8 +11,9 @@ from typing import Any, Literal, Self, TypedDict, Unpack, cast
 from attrs import field, frozen
 
 from orch.definition._signature import EMPTY, Parameter, Signature
-from orch.definition._task import Dep, Step, Task, Workflow, _bind, check_known, name_of, workflow_of
-from orch.errors import DefinitionError, close_matches, combine, did_you_mean, expect
+from orch.definition._task import Dep, Step, Task, _bind, workflow_of
+from orch.definition._workflow import Workflow, name_of
+from orch.errors import DefinitionError, check_known, close_matches, combine, did_you_mean, expect
 from orch.policies import CircuitBreaker, Limiter, Retry, Seconds
 
 __all__ = ("NOT_GIVEN", "Map", "MapMode", "MapOptions", "OnError")

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from orch.definition._group import Graph, folded, offered
-from orch.definition._task import Step, Task, TaskOptions, Workflow, check_known, name_of, workflow_of
+from orch.definition._task import Step, Task, TaskOptions, workflow_of
+from orch.definition._workflow import Workflow, name_of
 from orch.errors import (
     DefinitionError,
     DuplicateNameError,
     MissingDependencyError,
+    check_known,
     close_matches,
     combine,
     did_you_mean,

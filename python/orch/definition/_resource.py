@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Protocol, Typ
 from attrs import frozen
 
 from orch.definition._signature import Parameter, Signature, signature_of
-from orch.definition._task import Workflow, callable_name, name_of
+from orch.definition._task import callable_name
+from orch.definition._workflow import Workflow, name_of
 from orch.errors import DefinitionError
 
 __all__ = ("Resource", "Use", "resource", "use")

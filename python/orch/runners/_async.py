@@ -13,14 +13,37 @@ from anyio.lowlevel import current_token
 from orch.abc import Cache, Clock
 from orch.context import Context
 from orch.definition import MapMode, OnError, Workflow
-from orch.errors import UnsupportedError, expect, spelled
+from orch.errors import expect, spelled
 from orch.event import State, WhenFull, event_bus
 from orch.event._discreet import discreet, sanitizer
-from orch.execution import Caching, Keeper, Options, Run, RunSource, abandoned, bind, check_same, execute, restore
-from orch.plan import Plan, compile, handlers_for, values_for  # noqa: A004 (the verb users know from re)
+from orch.execution import (
+    Caching,
+    Keeper,
+    Options,
+    Run,
+    RunSource,
+    abandoned,
+    bind,
+    check_rows,
+    check_same,
+    execute,
+    restore,
+)
+from orch.plan import Plan, check_meant, compile, handlers_for, values_for  # noqa: A004 (the verb users know from re)
 from orch.plan import select as part_of
 from orch.policies import Seconds, seconds
-from orch.result import MapResult, Past, RunResult, past_of
+from orch.result import MapResult, Past, RunResult
+from orch.runners._given import (
+    Subscribers,
+    cache_of,
+    callables_of,
+    clock_of,
+    context_of,
+    drops,
+    endless,
+    given_of,
+    past_from,
+)
 from orch.runners._iter import GraphRun
 from orch.runners._map import MapRun, map_of, map_result
 
@@ -28,7 +51,6 @@ __all__ = ("AsyncRunner", "Given", "Runnable", "run")
 
 Runnable: TypeAlias = Workflow | Plan | Callable[..., Any]
 Given: TypeAlias = Mapping[str, Any] | Context[Any] | None
-Subscribers: TypeAlias = Iterable[Callable[[Any], object]]
 Handlers: TypeAlias = Mapping[str, Callable[[Any], Any]] | None
 
 
@@ -84,19 +106,19 @@ class AsyncRunner:
         expect("threads", threads, int, NoneType, least=1)
         expect("rng", rng, random.Random, NoneType)
         expect("strict_subscribers", strict_subscribers, bool)
-        self._context = _context(context)
+        self._context = context_of(context)
         self._keepers: dict[object, Keeper] = {}  # by event loop
         self._options = Options(
-            _callables(subscribers),
+            callables_of(subscribers),
             min(limit or 0, 0xFFFFFFFF),  # no run has more steps than that
             threads or 40,
-            _endless(seconds("grace", grace, zero=True)),
-            _endless(seconds("compensation_timeout", compensation_timeout)),
+            endless(seconds("grace", grace, zero=True)),
+            endless(seconds("compensation_timeout", compensation_timeout)),
             strict_subscribers,
-            time if clock is None else _clock(clock),
+            time if clock is None else clock_of(clock),
             rng or random.Random(),  # noqa: S311 (spreads retries, keeps no secret)
             sanitize=sanitizer(sanitize),
-            caching=None if cache is None else Caching(_cache(cache)),
+            caching=None if cache is None else Caching(cache_of(cache)),
         )
 
     async def __aenter__(self) -> Self:
@@ -165,7 +187,10 @@ class AsyncRunner:
             DefinitionError: The workflow or its inputs are wrong. Nothing has run, as after a TypeError or ValueError.
         """
         given = inputs_or_context, inputs, context, inputs_as_keywords
-        run = self._begin(workflow, given, select, run_id, _callables(subscribers), handlers=handlers)
+        taken = _taken(
+            context=context, select=select, handlers=handlers, run_id=run_id, subscribers=subscribers or None
+        )
+        run = self._begin(workflow, given, select, run_id, callables_of(subscribers), handlers=handlers, taken=taken)
         await execute(run)
         result = _known(run)
         if raise_on_failure:
@@ -218,9 +243,9 @@ class AsyncRunner:
             >>> anyio.run(main)["sent"]
             True
         """
-        past = _past(run)
+        past = past_from(run)
         context = cast("RunResult", run).context if context is None else context
-        again = self._again(past, workflow, context, _callables(subscribers), handlers)
+        again = self._again(past, workflow, context, callables_of(subscribers), handlers)
         restore(again, past, from_, answers)
         await execute(again)
         result = _known(again)
@@ -278,8 +303,11 @@ class AsyncRunner:
             (['running', 'running', 'succeeded', 'succeeded'], 3)
         """
         given = inputs_or_context, inputs, context, inputs_as_keywords
-        run = self._begin(workflow, given, select, run_id, _callables(subscribers), handlers=handlers)
-        return GraphRun(run, _known, raises=raise_on_failure, drops=_drops(when_full))
+        taken = _taken(
+            context=context, select=select, handlers=handlers, run_id=run_id, subscribers=subscribers or None
+        )
+        run = self._begin(workflow, given, select, run_id, callables_of(subscribers), handlers=handlers, taken=taken)
+        return GraphRun(run, _known, raises=raise_on_failure, drops=drops(when_full))
 
     async def map(
         self,
@@ -330,7 +358,9 @@ class AsyncRunner:
         """
         given = inputs_or_context, inputs, context, inputs_as_keywords
         step = map_of(workflow, map_over, map_mode, limit, on_error)
-        run = self._begin(step, given, None, run_id, _callables(subscribers), handlers=handlers)
+        taken = _taken(context=context, handlers=handlers, run_id=run_id, subscribers=subscribers or None, limit=limit)
+        run = self._begin(step, given, None, run_id, callables_of(subscribers), handlers=handlers, taken=taken)
+        check_rows(step, run.given)
         await execute(run)
         result = map_result(run)
         if raise_on_failure:
@@ -370,7 +400,9 @@ class AsyncRunner:
         """
         given = inputs_or_context, inputs, context, inputs_as_keywords
         step = map_of(workflow, map_over, map_mode, limit, on_error)
-        run = self._begin(step, given, None, run_id, _callables(subscribers), handlers=handlers)
+        taken = _taken(context=context, handlers=handlers, run_id=run_id, subscribers=subscribers or None, limit=limit)
+        run = self._begin(step, given, None, run_id, callables_of(subscribers), handlers=handlers, taken=taken)
+        check_rows(step, run.given)
         return MapRun(run, _known, raises=raise_on_failure)
 
     def _begin(
@@ -382,6 +414,7 @@ class AsyncRunner:
         subscribers: tuple[Callable[[Any], object], ...],
         *,
         handlers: Handlers = None,
+        taken: tuple[str, ...] = (),
     ) -> Run:
         """Make a run of what a caller gave, or say what is wrong with it; nothing is run yet."""
         expect("select", select, Iterable, NoneType)
@@ -393,11 +426,12 @@ class AsyncRunner:
             chosen = (select,) if isinstance(select, str) else tuple(select)
             plan = part_of(plan, chosen)
         answering = handlers_for(plan, handlers)
-        inputs, own = _given(*given)
+        inputs, own = given_of(*given)
         shared = own or self._context
         everybody = (*self._options.subscribers, *subscribers)
         if everybody or event_bus.subscriptions:
             everybody = (*everybody, event_bus)
+        check_meant(plan, inputs, taken)
         values = values_for(plan, inputs, shared)
         options = attrs.evolve(self._options, subscribers=everybody, keeper=self._keeper())
         run = Run(plan, values, run_id or uuid.uuid4().hex, options)
@@ -405,20 +439,6 @@ class AsyncRunner:
         if shared is not None:
             bind(run, shared)
         return run
-
-
-def _past(run: RunResult | str) -> Past:
-    if isinstance(run, str):
-        cure = "give the result itself, resume(result, workflow)"
-        raise UnsupportedError(f"run {run!r}: runs are found by their id in a store, and there is none; {cure}")
-    expect("run", run, RunResult)
-    return past_of(run)
-
-
-def _drops(when_full: object) -> bool:
-    if when_full not in ("block", "drop"):
-        raise ValueError(f"when_full: expected 'block' or 'drop', found {when_full!r}")
-    return when_full == "drop"
 
 
 def _known(run: Run) -> RunResult:
@@ -430,61 +450,9 @@ def _known(run: Run) -> RunResult:
     return discreet(RunResult(run.run_id, *facts), run.options.sanitize)
 
 
-def _endless(seconds: float | None) -> float:
-    return float("inf") if seconds is None else seconds
-
-
-def _cache(cache: Any) -> Cache:
-    if isinstance(cache, type) or not all(
-        callable(getattr(cache, method, None)) for method in ("get", "set", "discard")
-    ):
-        found = f"the class {cache.__name__}" if isinstance(cache, type) else type(cache).__name__
-        raise TypeError(
-            f"cache: expected an object with get(), set() and discard(), as orch.MemoryCache(), found {found}"
-        )
-    found_one: Cache = cache
-    return found_one
-
-
-def _clock(clock: Any) -> Clock:
-    for method in ("monotonic", "time"):
-        if not callable(getattr(clock, method, None)):
-            raise TypeError(f"clock: expected something with monotonic() and time(), found {type(clock).__name__}")
-    found: Clock = clock
-    return found
-
-
-def _given(positional: Any, inputs: Any, context: Any, keywords: Any) -> tuple[dict[str, Any], Context[Any] | None]:
-    """Sort what was given into inputs and context; nothing may be given twice."""
-    if isinstance(positional, Context):
-        if context is not None:
-            raise TypeError("context: given twice, by position and by name")
-        positional, context = None, positional
-    given: dict[str, Any] = {}
-    for more in (positional, inputs, keywords):
-        if more is not None and not isinstance(more, Mapping):
-            raise TypeError(f"inputs: expected a mapping of names to values or a Context, found {type(more).__name__}")
-        if twice := given.keys() & (more or {}):
-            raise TypeError(f"inputs: given twice: {', '.join(sorted(map(repr, twice)))}")
-        given.update(more or {})
-    return given, _context(context)
-
-
-def _callables(subscribers: Subscribers) -> tuple[Callable[[Any], object], ...]:
-    if callable(subscribers):
-        raise TypeError("subscribers: expected several callables, as a list, found a single one: write [subscriber]")
-    expect("subscribers", subscribers, Iterable)
-    found: tuple[Any, ...] = tuple(subscribers)
-    if wrong := [type(each).__name__ for each in found if not callable(each)]:
-        raise TypeError(f"subscribers: expected callables that take an event, found {wrong[0]}")
-    return found
-
-
-def _context(context: Any) -> Context[Any] | None:
-    if context is not None and not isinstance(context, Context):
-        found = type(context).__name__
-        raise TypeError(f"context: expected an orch.Context, found {found}: wrap it, orch.Context(data)")
-    return context
+def _taken(**options: Any) -> tuple[str, ...]:
+    """Return the options that the caller has given, which somebody may have meant as inputs."""
+    return tuple(name for name, value in options.items() if value is not None)
 
 
 run = AsyncRunner().run

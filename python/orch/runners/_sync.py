@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
+from types import NoneType
 from typing import Any, TypeVar
 
 import anyio
@@ -10,7 +11,7 @@ from anyio.lowlevel import current_token
 
 from orch.definition import Map, MapMode, Signature
 from orch.definition._signature import signature_of
-from orch.errors import UnsupportedError, spelled
+from orch.errors import UnsupportedError, expect, spelled
 from orch.plan import Plan, compile  # noqa: A004 (the verb users know from re)
 from orch.result import MapResult, RunResult
 from orch.runners._async import AsyncRunner, Given, Runnable
@@ -48,6 +49,8 @@ class Runner:
     ) -> None:
         if backend not in {"asyncio", "trio"}:
             raise ValueError(f"backend: expected 'asyncio' or 'trio', found {backend!r}")
+        expect("backend_options", backend_options, Mapping, NoneType)
+        expect("strict", strict, bool)
         self._runner = AsyncRunner(**configuration)
         self._backend, self._backend_options = backend, dict(backend_options or {})
         self._open = partial(anyio.run, backend=backend, backend_options=self._backend_options)
