@@ -40,13 +40,12 @@ async def test_check_92_any_iterable_is_accepted_and_order_is_kept(make: Any) ->
 @pytest.mark.parametrize(
     ("x", "y", "found"),
     [
-        ((list, 3), (list, 1), "3 for 'x' and 1 for 'y'"),
         ((list, 2), (iter, 1), "2 for 'x' and 1 for 'y'"),
         ((list, 1), (iter, 3), "1 for 'x' and at least 2 for 'y'"),
         ((iter, 3), (iter, 2), "at least 3 for 'x' and 2 for 'y'"),
     ],
 )
-async def test_check_92_unequal_lengths_say_how_long_each_is(x: Any, y: Any, found: str) -> None:
+async def test_check_92_unequal_lengths_of_iterators_say_how_long_each_is(x: Any, y: Any, found: str) -> None:
     ran = list[Any]()
     body = Task(lambda x, y: ran.append((x, y)), name="body")
     given = {name: make(range(size)) for name, (make, size) in (("x", x), ("y", y))}
@@ -58,6 +57,19 @@ async def test_check_92_unequal_lengths_say_how_long_each_is(x: Any, y: Any, fou
     assert found in str(error)
     assert 'mode="product"' in str(error)
     assert (ran, caught.value.index, list(caught.value.result)) == ([], None, [])
+
+
+async def test_check_92_unequal_lengths_are_refused_with_both_lengths() -> None:
+    ran = list[Any]()
+    body = Task(lambda x, y: ran.append((x, y)), name="body")
+    found = "found 3 for 'x' and 1 for 'y'; give equally many, or write mode=\"product\""
+    with pytest.raises(ValueError, match=found):
+        await AsyncRunner().map(body, {"x": [1, 2, 3], "y": [4]}, ["x", "y"])
+    result = await settle(Map(body, over=("x", "y"), name="xs"), {"x": [1, 2, 3], "y": [4]})
+    (error,) = result.errors
+    assert isinstance(error, ValueError)
+    assert found in str(error)
+    assert ran == []
 
 
 async def test_check_92_an_unknown_mode_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import re
 from typing import Any
 
 import anyio
@@ -10,6 +11,7 @@ import pytest
 
 import orch
 from orch import AsyncRunner, Context, Event, Graph, Parallel, RunResult, Sequence, State, Task
+from orch.errors import InputError
 from tests.runners.truth import check_trace, settle, states
 
 
@@ -57,6 +59,29 @@ async def test_wrong_types_are_refused_before_anything_runs(given: Any, options:
     with pytest.raises(TypeError, match=message):
         await orch.run(Graph(step), *given, **options)
     assert ran == []
+
+
+@pytest.mark.parametrize("default", [", *", ""], ids=["required", "optional"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("run_id", "r"), ("select", "step"), ("context", Context()), ("subscribers", [print])],
+    ids=str,
+)
+async def test_an_option_that_may_be_meant_as_an_input_is_refused(name: str, value: Any, default: str) -> None:
+    ran: list[Any] = []
+    known: dict[str, Any] = {"ran": ran}
+    exec(f"def step({name}{'' if default else '=None'}): ran.append({name})", known)
+    workflow: Any = Graph(known["step"])
+    runner: Any = AsyncRunner()
+    cure = f"{name!r} is an option here and an input of the workflow: give the input in a mapping, inputs="
+    for verb in (runner.run, runner.iter):
+        with pytest.raises(InputError, match=re.escape(cure)):
+            await verb(workflow, **{name: value})
+    assert ran == []
+
+    await runner.run(workflow, {name: 1}, **{name: value})
+    await runner.run(workflow, inputs={name: 2})
+    assert ran == [1, 2]
 
 
 @pytest.mark.parametrize("wrong", [None, 3, "double", {"a": 1}], ids=repr)

@@ -100,6 +100,48 @@ async def test_wrong_calls_are_refused_before_anything_runs(given: Any, over: An
         AsyncRunner().map_iter(total, given, over)
 
 
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"x": [1, 2, 3], "y": (1, 2)}, ValueError, "found 3 for 'x' and 2 for 'y'; give equally many"),
+        ({"x": 3, "y": [1]}, TypeError, r"'x' takes something that can be iterated, found int \(3\)"),
+        ({"x": [1], "y": "abc"}, TypeError, r"'y' takes the items to go over, found a str: write \[value\]"),
+    ],
+    ids=["lengths", "no items", "text"],
+)
+@pytest.mark.parametrize("on_error", ["raise", "collect"])
+async def test_items_that_cannot_be_drawn_are_refused_before_the_run(
+    given: Any, error: Any, message: str, on_error: Any
+) -> None:
+    heard: list[Event] = []
+    runner = AsyncRunner(subscribers=[heard.append])
+    with pytest.raises(error, match=message):
+        await runner.map(total, given, ["x", "y"], on_error=on_error, raise_on_failure=False)
+    with pytest.raises(error, match=message):
+        runner.map_iter(total, given, ["x", "y"], on_error=on_error)
+    assert heard == []
+
+
+async def test_items_may_be_anything_that_can_be_iterated() -> None:
+    class Old:
+        def __getitem__(self, index: int) -> int:
+            return [1, 2][index]
+
+    assert (await AsyncRunner().map(total, {"x": Old()}, "x")).values == [2, 3]
+
+
+async def test_an_option_of_map_that_may_be_meant_as_an_input_is_refused() -> None:
+    def search(x: int, limit: int = 10) -> int:
+        return x * limit
+
+    cure = "'limit' is an option here and an input of the workflow"
+    with pytest.raises(InputError, match=cure):
+        await AsyncRunner().map(search, {"x": [1]}, "x", limit=3)
+    with pytest.raises(InputError, match=cure):
+        AsyncRunner().map_iter(search, {"x": [1]}, "x", limit=3)
+    assert (await AsyncRunner().map(search, {"x": [1], "limit": 3}, "x", limit=2)).values == [3]
+
+
 def test_anyio_can_run_it_and_so_can_a_runner_for_callers_that_are_not_async() -> None:
     for backend in ("asyncio", "trio"):
         assert anyio.run(AsyncRunner().map, total, {"x": [1, 2]}, "x", backend=backend).values == [2, 3]

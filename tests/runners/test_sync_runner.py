@@ -10,7 +10,7 @@ import anyio.lowlevel
 import pytest
 
 import orch
-from orch import Context, Event, Graph, Parallel, Runner, Sequence, State, WorkflowError
+from orch import Context, Event, Graph, Parallel, Runner, Sequence, State, Task, WorkflowError
 from orch.errors import InputError, UnsupportedError
 from tests.runners.truth import check_trace, told
 
@@ -121,6 +121,9 @@ def test_strict_refuses_coroutine_functions_before_anything_runs() -> None:
         Runner(strict=True).run(Sequence(lambda: ran.append(1), Parallel(coroutine, name="group")))
     assert ran == []
     assert Runner(strict=True).run(Sequence(plain, plain), x=0).value == [1, 2]
+    for undo in (coroutine, Task(coroutine)):
+        with pytest.raises(UnsupportedError, match="coroutine functions: 'compensation of plain'"):
+            Runner(strict=True).run(Task(plain, compensate=undo), x=0)
 
 
 def test_wrong_options_are_refused() -> None:
@@ -128,6 +131,11 @@ def test_wrong_options_are_refused() -> None:
         Runner(backend="curio")
     with pytest.raises(TypeError, match="retries"):
         Runner(retries=3)
+    wrong: Any = "yes"
+    with pytest.raises(TypeError, match=r"strict: expected bool, found str \('yes'\)"):
+        Runner(strict=wrong)
+    with pytest.raises(TypeError, match="backend_options: expected Mapping or None, found str"):
+        Runner(backend_options=wrong)
     with pytest.raises(ValueError, match="limit: expected at least 1"):
         Runner(limit=0)
 

@@ -9,6 +9,7 @@ from orch.execution._outlet import Outlet
 from orch.execution._places import abandoned
 from orch.execution._resources import Keeper
 from orch.execution._resume import check_same, restore
+from orch.execution._rows import check_rows
 from orch.execution._run import Run
 from orch.execution._shelf import Caching
 from orch.execution._stream import Stream
@@ -28,6 +29,7 @@ __all__ = (
     "Stream",
     "abandoned",
     "bind",
+    "check_rows",
     "check_same",
     "execute",
     "restore",

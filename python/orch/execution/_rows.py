@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import product
 from typing import Any
 
 from orch.definition import Map
 
-__all__ = ("rows",)
+__all__ = ("check_rows", "rows")
 
 Row = tuple[Any, ...]
 _TEXTS = str | bytes | bytearray
 _END = object()
+
+
+def check_rows(task: Map, inputs: Mapping[str, Any]) -> None:
+    """Refuse before the run what can be seen to be wrong without drawing an item; errors are those of `rows`."""
+    given = [(name, inputs[name]) for name in task.over if name in inputs]
+    for name, value in given:
+        _check_text(task, name, value)
+        if not isinstance(value, Iterable) and not hasattr(type(value), "__getitem__"):
+            raise _no_items(task, name, value)
+    if task.mode == "zip" and len(given) == len(task.over) > 1:
+        _check_sizes(task, [value for _, value in given])
 
 
 def rows(task: Map, given: Sequence[Any]) -> Iterator[Row]:
@@ -28,27 +39,41 @@ def rows(task: Map, given: Sequence[Any]) -> Iterator[Row]:
 
 
 def _check(task: Map, name: str, value: Any) -> None:
-    what = f"map {task.name!r}: {name!r}"
-    if isinstance(value, _TEXTS):
-        found = type(value).__name__
-        raise TypeError(
-            f"{what} takes the items to go over, found a {found}: write [value], or list(value) for its parts"
-        )
+    _check_text(task, name, value)
     try:
         iterator = iter(value)
     except TypeError:
-        found = f"{type(value).__name__} ({value!r:.100})"
-        raise TypeError(f"{what} takes something that can be iterated, found {found}") from None
+        raise _no_items(task, name, value) from None
     if iterator is value and task.retry is not None:
-        cure = "give a list, or take away retry="
-        raise TypeError(f"{what} is a {type(value).__name__}, which would be empty for a second attempt: {cure}")
+        what, cure = f"{_what(task, name)} is a {type(value).__name__}", "give a list, or take away retry="
+        raise TypeError(f"{what}, which would be empty for a second attempt: {cure}")
+
+
+def _what(task: Map, name: str) -> str:
+    return f"map {task.name!r}: {name!r}"
+
+
+def _check_text(task: Map, name: str, value: Any) -> None:
+    if isinstance(value, _TEXTS):
+        found, cure = type(value).__name__, "write [value], or list(value) for its parts"
+        raise TypeError(f"{_what(task, name)} takes the items to go over, found a {found}: {cure}")
+
+
+def _no_items(task: Map, name: str, value: Any) -> TypeError:
+    found = f"{type(value).__name__} ({value!r:.100})"
+    return TypeError(f"{_what(task, name)} takes something that can be iterated, found {found}")
+
+
+def _check_sizes(task: Map, given: Sequence[Any]) -> list[int | None]:
+    """Return how many items each has, as far as they say it; these have to be equally many."""
+    sizes = [len(value) if isinstance(value, Sized) else None for value in given]
+    if len({size for size in sizes if size is not None}) > 1:
+        raise _unequal(task, sizes)
+    return sizes
 
 
 def _zipped(task: Map, given: Sequence[Any]) -> Iterator[Row]:
-    sizes = [len(value) if isinstance(value, Sized) else None for value in given]
-    known = {size for size in sizes if size is not None}
-    if len(known) > 1:
-        raise _unequal(task, sizes)
+    sizes = _check_sizes(task, given)
     return zip(*given, strict=False) if None not in sizes else _checked(task, given, sizes)
 
 

@@ -1,6 +1,6 @@
 """Lowering: any definition becomes one flat, checked, reusable `Plan`."""
 
-from orch.plan._ask import select, values_for
+from orch.plan._ask import check_meant, select, values_for
 from orch.plan._caching import caching
 from orch.plan._call import unpacked
 from orch.plan._draft import NONE
@@ -27,6 +27,7 @@ __all__ = (
     "Unhashable",
     "asked_for",
     "caching",
+    "check_meant",
     "compile",
     "handlers_for",
     "handlers_in",

@@ -8,12 +8,22 @@ from orch.errors import DefinitionError, InputError, close_matches, did_you_mean
 from orch.plan._lower import compile  # noqa: A004 (the verb users know from re)
 from orch.plan._plan import Plan
 
-__all__ = ("select", "values_for")
+__all__ = ("check_meant", "select", "values_for")
 
 
 def select(plan: Plan, names: Iterable[str]) -> Plan:
     """Return the plan of a part of a Graph: see `Plan.part`."""
     return compile(plan.part(names))
+
+
+def check_meant(plan: Plan, inputs: Mapping[str, Any], taken: Iterable[str]) -> None:
+    """Refuse options that the caller may have meant as inputs: the workflow has inputs of these names, not given."""
+    known = plan.wiring.inputs
+    if shadowed := [name for name in taken if name in known and name not in inputs]:
+        both = "is an option here and an input of the workflow: give the input in a mapping, inputs={{{!r}: …}}"
+        details = [f"{name!r} {both.format(name)}" for name in shadowed]
+        details += ["or annotate the parameter with orch.Context"] * ("context" in shadowed)
+        raise InputError([name for name in shadowed if known[name].required], (), (), plan.inputs, details)
 
 
 def values_for(plan: Plan, inputs: Mapping[str, Any], context: Context[Any] | None) -> list[Any]:

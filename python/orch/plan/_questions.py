@@ -42,7 +42,7 @@ def handlers_for(plan: Plan, handlers: Handlers | None) -> dict[int, Callable[[A
             raise TypeError(f"handlers[{name!r}]: expected a function of the question, found {brief(handler)}")
         nodes = named(plan, name, plan.interrupts)
         if not nodes and not any(named(body, name, body.interrupts) for body in plan.bodies):
-            raise DefinitionError(f"handlers: {_unknown(plan, name, plan.interrupts)}")
+            raise DefinitionError(f"handlers: {_unknown(plan, name, plan.interrupts)}; {_asked(plan)}")
         found |= dict.fromkeys(nodes, handler)
     for body in plan.bodies:
         _check_answered(body, handlers or {})
@@ -129,6 +129,11 @@ def _unknown(plan: Plan, name: str, nodes: Collection[int]) -> str:
     names = dict.fromkeys(each for node in nodes for each in (plan.name(node), plan.paths[node]))
     names |= dict.fromkeys(body.name(node) for body in plan.bodies for node in body.interrupts)
     return f"there is no question {name!r}{did_you_mean(close_matches(name, names), '; {}')}"
+
+
+def _asked(plan: Plan) -> str:
+    names = dict.fromkeys(each.name(node) for each in (plan, *plan.bodies) for node in each.interrupts)
+    return f"there are: {', '.join(map(repr, list(names)[:_SHOWN]))}" if names else "the workflow has no interrupt"
 
 
 def _names(pauses: Mapping[int, Any]) -> str:

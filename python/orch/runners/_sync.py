@@ -133,3 +133,5 @@ def _steps(plan: Plan) -> Iterator[tuple[str, Signature]]:
             yield from ((f"{plan.path(node)}[…]/{path}", signature) for path, signature in _steps(compile(task.body)))
         else:
             yield plan.path(node), task.signature
+        if task.compensate is not None:
+            yield f"compensation of {plan.path(node)}", task.compensate.signature
