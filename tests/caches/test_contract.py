@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orch import CacheError, DiskCache, MemoryCache, Task
+from orch import CacheError, Context, DiskCache, Interrupt, MemoryCache, Task
 from orch.abc import Cache
 from orch.caches import Explanation
 from orch.plan import Identity, Key
@@ -205,3 +205,19 @@ def test_explain_refuses_what_is_no_call_of_the_task(cache: Caches) -> None:
         cache.explain(__import__("orch").Sequence(load), {})
     with pytest.raises(TypeError, match="inputs: expected Mapping"):
         cache.explain(load, [1])  # type: ignore[arg-type]
+
+
+def test_explain_says_that_a_task_is_not_looked_up_at_all(cache: Caches) -> None:
+    def seen(x: int, context: Context[Any] | None = None) -> int:
+        return x
+
+    def undo() -> None: ...
+
+    cache.set(key_of(rows=[1]), [])
+    assert str(cache.explain(Task(load, cache=False), {"rows": [1]})).endswith(":load: miss, it says cache=False")
+    for task in (Task(seen), Task(load, compensate=undo)):
+        found = cache.explain(task, {"x": 1} if task.name == "seen" else {"rows": [1]})
+        assert (found.hit, found.differs) == (False, ())
+        assert found.problem.endswith("cache=True on the task has it cached")
+    assert cache.explain(Task(load, compensate=undo, cache=True), {"rows": [1]}).hit
+    assert "a question, which is never cached" in cache.explain(Interrupt("ok"), {}).problem

@@ -175,7 +175,7 @@ def test_other_groups_give_one_list() -> None:
 
 
 def test_options_of_a_map_need_over() -> None:
-    with pytest.raises(TypeError, match="as_task has no option 'limit'"):
+    with pytest.raises(TypeError, match=r"as_task has no option 'limit' without over=…"):
         BODY.as_task("many", limit=3)  # type: ignore[call-overload] # that is what it is about
     with pytest.raises(TypeError, match="as_task has no option 'modes'"):
         BODY.as_task("many", over="x", modes="zip")  # type: ignore[call-overload] # the same

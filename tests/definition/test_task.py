@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orch import Context, Graph, Runner, Sequence, Task, task
+from orch import Context, Graph, Interrupt, Map, Runner, Sequence, Task, task
 from orch.definition._task import TaskOptions
 from orch.plan import compile  # noqa: A004 (the verb under test)
 
@@ -531,3 +531,10 @@ def test_a_chain_of_tasks_by_deps_is_no_recursion() -> None:
     assert one == two
     assert hash(one) == hash(two)
     assert one.evolve(name="x") != two
+
+
+@pytest.mark.parametrize("kind", [Task, Map, Interrupt])
+def test_what_definitions_take_can_be_asked_of_their_classes(kind: Any) -> None:
+    own = list(inspect.signature(kind.__init__).parameters)[1:]
+    assert list(inspect.signature(kind).parameters) == own
+    assert inspect.signature(Task(len)) == inspect.signature(len)

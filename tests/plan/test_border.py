@@ -343,7 +343,7 @@ def test_check_30_a_selection_is_a_graph() -> None:
     assert graph.select("clean", "rows").outputs == ("rows", "clean")
     assert list(run(graph.select("clean"), raw=1).tasks) == ["rows", "clean"]
     assert value(part.select("rows"), raw=1) == {"rows": [1]}
-    with pytest.raises(DefinitionError, match=r"gives no 'claen'; did you mean 'clean'\?"):
+    with pytest.raises(DefinitionError, match=r"gives no 'claen'; did you mean 'clean'\?; it gives: "):
         graph.select("claen")
     with pytest.raises(DefinitionError, match="only a Graph has outputs to select; 'sequence' is a sequence"):
         Sequence(rows).select("rows")

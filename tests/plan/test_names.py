@@ -328,3 +328,9 @@ def test_an_unknown_input_gets_the_close_names() -> None:
         "missing input: 'url'; unexpected input: 'urll' (did you mean 'url'?), 'columns'; "
         "inputs: 'url', 'rows'; 'url' is asked for by task 'load'"
     )
+
+
+def test_a_missing_input_called_like_its_own_step_is_no_misspelling() -> None:
+    with pytest.raises(InputError) as caught:
+        run(Graph(asking("load", ["load"])))
+    assert str(caught.value) == "missing input: 'load'; inputs: 'load'; 'load' is asked for by task 'load'"

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from orch.definition import Task, Workflow
 from orch.errors import InputError, close_matches, expect
-from orch.plan import Identity, Key, Unhashable
+from orch.plan import Identity, Key, Unhashable, why_uncached
 
 __all__ = ("Explanation", "explain")
 
@@ -43,8 +43,11 @@ def explain(
 ) -> Explanation:
     """Compare a call with what a cache has: `entries` says of what it has of a function what that is about."""
     identity = Identity(_task(step))
+    named = _named(identity, inputs)
+    if uncached := why_uncached(identity):
+        return Explanation(identity.name, hit=False, problem=uncached)
     try:
-        key = identity.key_of(_named(identity, inputs))
+        key = identity.key_of(named)
     except Unhashable as problem:
         return Explanation(identity.name, hit=False, problem=f"it has no key: {problem.path}: {problem.problem}")
     if is_there(key):

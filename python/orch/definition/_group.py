@@ -21,6 +21,8 @@ from orch.policies import CircuitBreaker, FailureStrategy, Seconds, Strategy
 
 __all__ = ("Graph", "Group", "Parallel", "Sequence", "bordered", "folded", "offered")
 
+_OF_MAPS = "mode", "limit", "on_error"  # options of as_task
+
 G = TypeVar("G", bound="Group")
 
 
@@ -155,7 +157,10 @@ class Group(Workflow):
                 output of a graph is the list of those of the items.
             **options: With `over`, the `mode`, `limit` and `on_error` of the map.
         """
-        check_known(options, ("mode", "limit", "on_error") if over is not None else (), "as_task", "option")
+        check_known(options, _OF_MAPS, "as_task", "option")
+        if options and over is None:
+            cure = "without over=…, the inputs of which it is to take many"
+            raise TypeError(f"as_task has no option {next(iter(options))!r} {cure}")
         takes = renaming("inputs", inputs, self.inputs if inputs else (), repr(self))
         given = self.outputs if isinstance(self, Graph) else ()
         gives = renaming("outputs", outputs, given, repr(self))

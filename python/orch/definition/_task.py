@@ -122,6 +122,15 @@ _RUN_FILLS = {
 _OPTIONS = tuple(TaskOptions.__annotations__)
 
 
+class _Wrapped:
+    """The function of a task, for who follows `__wrapped__`; the class itself wraps nothing."""
+
+    def __get__(self, task: Task[..., Any] | None, owner: Any = None, /) -> Callable[..., Any]:
+        if task is None:
+            raise AttributeError("__wrapped__")
+        return task.fn
+
+
 @frozen(init=False, eq=False, repr=False)
 class Task(Workflow, Generic[P, R]):
     """One step: a callable with a name, and how it is wired and run. Calling it calls the function, once and plainly.
@@ -231,7 +240,7 @@ class Task(Workflow, Generic[P, R]):
             return f"{home.__code__.co_filename}:{home.__code__.co_firstlineno}"
         return f"{getattr(self.fn, '__module__', None) or 'builtins'}.{callable_name(self.fn)}"
 
-    __wrapped__ = property(attrgetter("fn"))  # for inspect, and all who ask it what the function takes or where it is
+    __wrapped__ = _Wrapped()  # for inspect, and all who ask it what the function takes or where it is
     __name__ = property(attrgetter("name"))
 
     @overload

@@ -1,7 +1,7 @@
 """Lowering: any definition becomes one flat, checked, reusable `Plan`."""
 
 from orch.plan._ask import check_meant, select, values_for
-from orch.plan._caching import caching
+from orch.plan._caching import caching, why_uncached
 from orch.plan._call import unpacked
 from orch.plan._draft import NONE
 from orch.plan._identity import Identity, Key, Unhashable
@@ -36,4 +36,5 @@ __all__ = (
     "tile_of",
     "unpacked",
     "values_for",
+    "why_uncached",
 )

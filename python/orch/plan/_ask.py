@@ -60,7 +60,9 @@ def _needed(plan: Plan, names: list[str]) -> list[str]:
     """Say which task asks for an input, and which step may have been meant: most often the name is misspelt."""
     asking = {slot: plan.path(node) for node in (plan.nodes if names else ()) for slot in plan.wiring.slots[node]}
     given = {name for node in (plan.nodes if names else ()) for name in plan.draft.task(node).outputs}
-    asked = [(name, asking[plan.wiring.inputs[name].slots[0]], close_matches(name, given)) for name in names[:20]]
+    asked = [
+        (name, asking[plan.wiring.inputs[name].slots[0]], close_matches(name, given - {name})) for name in names[:20]
+    ]  # a step may have a parameter of its own name, which then is an input
     return [f"{name!r} is asked for by task {task!r}{did_you_mean(meant, ': {}')}" for name, task, meant in asked]
 
 

@@ -12,7 +12,7 @@ from orch.plan._lower import lane_of, lanes_by
 from orch.plan._plan import Plan
 from orch.plan._rules import Rules, is_plain
 
-__all__ = ("caching",)
+__all__ = ("caching", "why_uncached")
 
 _NEVER = {"interrupt", "map"}  # forms with a value for this run alone; the items of a map are cached one by one
 
@@ -52,3 +52,15 @@ def _is_cached(task: Task[..., Any], rules: Rules | None) -> bool:
         return bool(task.cache) and task.form not in _NEVER
     more = rules is not None and (rules.undo is not None or rules.resources)
     return not (more or any(each.context for each in task.signature.parameters))
+
+
+def why_uncached(identity: Identity) -> str:
+    """Say why a run does not look a task up, whatever is there; nothing if it does."""
+    task = identity.task
+    if task.form in _NEVER:
+        return f"it is no function but {'a question' if task.form == 'interrupt' else 'a map'}, which is never cached"
+    if task.cache is False:
+        return "it says cache=False"
+    if task.cache is None and (task.compensate is not None or identity.left_out):
+        return "it takes a Context or resources, or has a compensation: cache=True on the task has it cached"
+    return ""

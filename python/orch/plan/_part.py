@@ -45,5 +45,5 @@ def part_of(draft: Draft, dag: Dag, names: Iterable[str]) -> Graph:
 
 def _unknown(name: str, known: set[str]) -> DefinitionError:
     expect("select", name, str)
-    cure = did_you_mean(close_matches(name, known)) or f"it gives: {', '.join(map(repr, sorted(known)[:_SHOWN]))}"
-    return DefinitionError(f"select: the graph gives no {name!r}; {cure}")
+    meant, gives = did_you_mean(close_matches(name, known), "; {}"), ", ".join(map(repr, sorted(known)[:_SHOWN]))
+    return DefinitionError(f"select: the graph gives no {name!r}{meant}; it gives: {gives or 'nothing'}")
