@@ -355,7 +355,7 @@ def test_a_plan_is_not_touched_by_runs_without_a_cache_and_made_once_for_those_w
 
 @pytest.mark.parametrize("wrong", [True, {}, MemoryCache, "cache", Path()])
 def test_a_runner_refuses_what_is_no_cache(wrong: Any) -> None:
-    with pytest.raises(TypeError, match=r"cache: expected an object with get\(\) and set\(\)"):
+    with pytest.raises(TypeError, match=r"cache: expected an object with get\(\), set\(\) and discard\(\)"):
         AsyncRunner(cache=wrong)
 
 
