@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orch import CacheError, MemoryCache
+from orch import CacheError, DiskCache, MemoryCache
 
 
 class Color(enum.Enum):
@@ -73,3 +73,11 @@ def test_what_can_be_pickled_but_not_read_again_is_no_entry() -> None:
 
     with pytest.raises(CacheError, match="Broken: Error: not this one"):
         MemoryCache().set("key", Broken())
+
+
+def test_a_misspelt_option_is_told_with_what_was_meant() -> None:
+    wrong: Any = {"max_item": 3, "max_byte": 3}
+    with pytest.raises(TypeError, match="MemoryCache has no option 'max_item'; did you mean 'max_items'"):
+        MemoryCache(**wrong)
+    with pytest.raises(TypeError, match="DiskCache has no option 'max_item'"):
+        DiskCache("folder", **wrong)

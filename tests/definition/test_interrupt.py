@@ -111,3 +111,9 @@ def test_answers_are_checked_with_the_question_in_the_words() -> None:
         check_answer("in/a\n", "Q?", list[int], [1, "x"])
     text = r"the answer to 'in/a\n' ('Q?'): expected list[int], in which answer[1] is to be int, found str ('x')"
     assert str(caught.value).replace("\\\\", "\\").replace('"', "") == text
+
+
+def test_a_misspelt_option_is_told_with_what_was_meant() -> None:
+    wrong: Any = {"tipe": bool}
+    with pytest.raises(TypeError, match="Interrupt has no option 'tipe'; did you mean 'type'"):
+        Interrupt("ok", **wrong)

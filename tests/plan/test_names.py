@@ -334,3 +334,10 @@ def test_a_missing_input_called_like_its_own_step_is_no_misspelling() -> None:
     with pytest.raises(InputError) as caught:
         run(Graph(asking("load", ["load"])))
     assert str(caught.value) == "missing input: 'load'; inputs: 'load'; 'load' is asked for by task 'load'"
+
+
+def test_an_unknown_input_may_be_a_misspelt_option_or_one_of_the_runner() -> None:
+    with pytest.raises(InputError, match=r"unexpected input: 'handler'; .*; or did you mean the option 'handlers'\?$"):
+        run(Graph(asking("load", ["rows=1"])), handler={})
+    with pytest.raises(InputError, match=r"'limit' is an option of the runner, AsyncRunner\(limit=…\)$"):
+        run(Graph(asking("load", ["rows=1"])), limit=3)

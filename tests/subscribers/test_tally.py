@@ -69,6 +69,21 @@ def test_the_share_of_what_was_cached() -> None:
     assert facts(told(*events)["etl"]) == "3, 66% cached"
 
 
+def test_the_share_of_what_was_cached_in_a_map_is_that_of_its_items() -> None:
+    bars = told(
+        item("xs", 0, S),
+        task("xs[0]", S, "body", cached=True),
+        item("xs[1]/ys", 0, S),
+        task("xs[1]/ys[0]", S, "body", cached=True),
+        task("xs[1]/ys", S),
+        item("xs", 1, S),
+        task("xs", S),
+        task("xs", State.COMPENSATED),
+        tasks=1,
+    )
+    assert {name: facts(bar) for name, bar in bars.items()} == {"etl": "1/1, 100% cached", "xs": "2, 100% cached"}
+
+
 def test_the_rate_is_told_when_it_says_something() -> None:
     bar = told(*(task(f"t{k}", S) for k in range(150)))["etl"]
     assert facts(bar, 10) == "150, 15/s"

@@ -18,7 +18,7 @@ from orch.abc import Codec
 from orch.caches._envelope import Entry, Envelope, Refused
 from orch.caches._explain import About, Explanation, explain
 from orch.definition import Task
-from orch.errors import CacheError, CodecError, expect
+from orch.errors import CacheError, CodecError, expect, spelled
 from orch.execution import Flights
 from orch.plan import Key
 from orch.policies import Seconds, seconds
@@ -52,6 +52,7 @@ class DiskCache:
 
     blocks = True  # it is asked in a thread
 
+    @spelled()
     def __init__(
         self,
         directory: str | os.PathLike[str],

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from orch.caches._explain import About, Explanation, explain
 from orch.definition import Task
-from orch.errors import CacheError, expect
+from orch.errors import CacheError, expect, spelled
 from orch.execution import Flights
 from orch.plan import Key
 
@@ -47,6 +47,7 @@ class MemoryCache:
 
     blocks = False  # it is asked on the event loop
 
+    @spelled()
     def __init__(self, *, max_items: int | None = 10_000) -> None:
         expect("max_items", max_items, int, NoneType, least=1)
         self._most = max_items

@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 from orch.definition._task import Dep, Task, callable_name
 from orch.definition._workflow import Workflow, name_of
-from orch.errors import check_known, expect, inert
+from orch.errors import check_known, expect, inert, spelled
 from orch.event._text import brief
 
 __all__ = ("Interrupt", "check_answer")
@@ -73,6 +73,7 @@ class Interrupt(Task[..., Any]):
 
     type: Any = field(default=Any, kw_only=True, converter=_annotation)
 
+    @spelled()
     def __init__(
         self,
         name: str,

@@ -10,6 +10,9 @@ from orch.plan._plan import Plan
 
 __all__ = ("check_meant", "select", "values_for")
 
+_OF_RUNS = "context", "handlers", "inputs", "raise_on_failure", "run_id", "select", "subscribers"
+_OF_RUNNERS = "cache", "clock", "grace", "limit", "rng", "sanitize", "threads"
+
 
 def select(plan: Plan, names: Iterable[str]) -> Plan:
     """Return the plan of a part of a Graph: see `Plan.part`."""
@@ -36,7 +39,7 @@ def values_for(plan: Plan, inputs: Mapping[str, Any], context: Context[Any] | No
     unexpected = [name for name in inputs if name not in known]
     if missing or unexpected:
         meant = dict.fromkeys(each for name in unexpected[:100] for each in close_matches(str(name), known))
-        details = [*_needed(plan, missing), *_bound(plan, unexpected)]
+        details = [*_needed(plan, missing), *_bound(plan, unexpected), *_options(unexpected)]
         raise InputError(missing, unexpected, tuple(meant), plan.inputs, details)
     needy = [plan.path(node) for node in _needy(plan)] if context is None else []
     if needy:
@@ -64,6 +67,13 @@ def _needed(plan: Plan, names: list[str]) -> list[str]:
         (name, asking[plan.wiring.inputs[name].slots[0]], close_matches(name, given - {name})) for name in names[:20]
     ]  # a step may have a parameter of its own name, which then is an input
     return [f"{name!r} is asked for by task {task!r}{did_you_mean(meant, ': {}')}" for name, task, meant in asked]
+
+
+def _options(names: list[str]) -> list[str]:
+    """Say which option may have been meant by what is no input."""
+    meant = [(name, close_matches(str(name), _OF_RUNS, 1)) for name in names[:20]]
+    own = [f"{name!r} is an option of the runner, AsyncRunner({name}=…)" for name in names if name in _OF_RUNNERS]
+    return own + [f"or did you mean the option {option!r}?" for _, found in meant for option in found]
 
 
 def _bound(plan: Plan, names: list[str]) -> list[str]:

@@ -172,7 +172,7 @@ class AsyncRunner:
         Args:
             workflow: A definition, a plan of one, or any callable.
             inputs_or_context: A mapping is the inputs, a Context the context: `anyio.run(orch.run, workflow, {…})`.
-            inputs: Values by name, for inputs whose names are those of options here.
+            inputs: Values by name, for inputs whose names are those of options here: given as options they are refused.
             context: What steps with a parameter annotated `Context` are given a view of.
             select: Names of outputs or steps of a Graph: only these and what they need is run.
             handlers: By name or path of an `Interrupt`, a function (plain or async) that takes the question and gives

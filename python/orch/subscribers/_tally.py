@@ -17,7 +17,7 @@ _GOING = State.RUNNING, State.RETRYING, State.PAUSED
 
 @attrs.define(eq=False)
 class Counts:
-    """How many tasks or items are in which state; `failed` and `cached` are among those `done`."""
+    """How many tasks or items are in which state; `failed`, `cached` and `maps` are among those `done`."""
 
     running: int = 0
     retrying: int = 0
@@ -25,6 +25,7 @@ class Counts:
     done: int = 0
     failed: int = 0
     cached: int = 0
+    maps: int = 0  # which are never cached, but their items are
 
     def enter(self, state: State, *, cached: bool = False) -> None:
         """One more has got into this state."""
@@ -81,7 +82,7 @@ class Bar:
         counts = {"running": running, "failed": failed, "retrying": tasks.retrying, "waiting": tasks.waiting}
         facts = [f"{count} {what}" for what, count in counts.items() if count or what in always]
         if tasks.cached:
-            facts.append(f"{100 * tasks.cached // tasks.done}% cached")
+            facts.append(f"{100 * tasks.cached // (tasks.done - tasks.maps)}% cached")
         if self.steps.done >= TELLING and seconds > 0:
             facts.append(f"{self.steps.done / seconds:.4g}/s")
         return facts
@@ -100,6 +101,7 @@ class Tally:
         self.failures = 0  # that have been told
         self._going: dict[str, tuple[State, list[Counts]]] = {}  # tasks and items under way, and where they count
         self._maps: set[str] = set()
+        self._open_maps: set[str] = set()  # maps in items of maps as well
         self._counts: dict[tuple[str, bool], list[Counts]] = {}  # where a task in this group counts, True for a map
         self._bars = 0
         self._lock = threading.Lock()
@@ -121,9 +123,14 @@ class Tally:
             counts = [*(bar.tasks for bar in bars), *(bar.steps for bar in bars if around is None)]
             if len(self._counts) < MOST:
                 self._counts[key] = counts
+        if event.path in self._open_maps and event.state.is_final:
+            self._open_maps.remove(event.path)
+            for each in counts:
+                each.maps += 1
         self._move(event.path, event.state, counts, cached=event.cached)
 
     def _item(self, event: MapEvent) -> None:
+        self._open_maps.add(event.path)
         if self._map_around(event.path) is not None:  # a map in an item of another: part of that item
             return
         self._maps.add(event.path)
