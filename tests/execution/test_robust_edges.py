@@ -250,6 +250,42 @@ async def test_an_engine_that_is_interrupted_beside_a_suspended_step_lets_it_end
     assert ended == ["step", "undone"]
 
 
+@pytest.mark.parametrize("policies", [{}, {"timeout": 60}], ids=["plain", "with a desk"])
+@pytest.mark.parametrize("where", ["enter", "exit"])
+def test_on_trio_control_c_waits_until_a_step_is_in_the_hands_of_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch, where: str, policies: dict[str, Any]
+) -> None:
+    """Trio raises it wherever the main thread is; in a lane, the coroutine of its step would be lost."""
+    original, ended = getattr(Run, where), list[str]()
+
+    def pressed(*args: Any) -> None:
+        monkeypatch.setattr(Run, where, original)
+        signal.raise_signal(signal.SIGINT)
+        ended.append("not raised here")
+        original(*args)
+
+    async def step() -> None:
+        with anyio.move_on_after(50):
+            try:
+                await anyio.sleep(0.01 if where == "exit" else 50)
+            finally:
+                ended.append("step")
+
+    monkeypatch.setattr(Run, where, pressed)
+    with pytest.raises(KeyboardInterrupt):
+        anyio.run(orch.run, orch.Sequence(Task(step, **policies), anyio.sleep_forever), backend="trio")
+    assert sorted(ended) == ["not raised here", "step"]
+
+
+def test_on_trio_control_c_is_raised_in_a_step_that_keeps_the_loop_busy() -> None:
+    async def busy() -> None:
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("not reached")
+
+    with pytest.raises(KeyboardInterrupt):
+        anyio.run(orch.run, busy, backend="trio")
+
+
 def test_of_what_the_engine_ended_with_an_interrupt_matters_most() -> None:
     stop = KeyboardInterrupt()
     assert bare(BaseExceptionGroup("", [LookupError(), BaseExceptionGroup("", [stop])])) is stop

@@ -25,6 +25,7 @@ from orch.execution._failure import bare, is_cancelled
 from orch.execution._guards import leave
 from orch.execution._lane import Begun, work
 from orch.execution._overdue import watch
+from orch.execution._protected import protect, protected
 from orch.execution._resources import Resources
 from orch.execution._run import Lane, Run
 from orch.execution._stream import Stream
@@ -43,6 +44,7 @@ async def execute(run: Run, stream: Stream | None = None) -> None:
             what
             the first of them raised. Never an error of a step.
     """
+    protect()
     run.execute = execute
     try:
         await (_watched(run, stream) if run.options.subscribers or stream is not None else _conduct(run))
@@ -177,3 +179,7 @@ def _close(run: Run, group: TaskGroup, scope: int, worst: State) -> None:
         run.context_vars.copy().run(group.start_soon, compensate, run, scope, nodes)
     else:
         run.schedule.settle(scope)
+
+
+for _task in (execute, _attend, _spare, work, compensate):
+    protected(_task)

@@ -20,6 +20,7 @@ from typing import Any, cast
 
 from orch.execution._attempt import attempt
 from orch.execution._failure import bare
+from orch.execution._protected import exposed
 from orch.execution._retry import Settled
 from orch.execution._run import BREATHE, IDLE, Lane, Run
 from orch.execution._values import arguments
@@ -48,6 +49,9 @@ def _body(outcome: list[Any]) -> Body:
                 raise
             outcome[0] = error
             signal = _FAILED
+
+
+exposed(_body)
 
 
 @types.coroutine

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from orch._core import Schedule
 from orch.event import ChunkEvent, CircuitEvent, Event
+from orch.execution._protected import protected
 from orch.plan import Plan
 from orch.policies import Change
 
@@ -105,3 +106,7 @@ class Record:
         failed = [node for node in (*range(row.start, row.end), row.join) if node in self.errors]
         error = self.errors[min(failed, key=self._ranks.__getitem__)] if failed else None
         return error if isinstance(error, Exception) else None
+
+
+for _method in (Record.note, Record.relay, Record.forget):  # who is interrupted there may leave the lock taken
+    protected(_method)
