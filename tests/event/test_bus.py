@@ -190,8 +190,11 @@ def test_wrong_types_and_options_are_refused(bus: EventBus) -> None:
         bus.subscribe(print, wrong)
     with pytest.raises(TypeError, match="event classes"):
         Subscription(print, (wrong,))
-    with pytest.raises(ValueError, match="when_full"):
+    with pytest.raises(ValueError, match=r"^when_full: expected 'block' or 'drop', found <class 'int'>$"):
         bus.subscribe(print, when_full=wrong)
+    wrong = 3
+    with pytest.raises(TypeError, match=r"^handler: expected a callable that takes an event, found int \(3\)$"):
+        bus.subscribe(wrong)
     assert bus.subscriptions == ()
 
 

@@ -47,6 +47,9 @@ async def test_the_result_is_a_sequence_of_results() -> None:
     assert repr(result).endswith(" s, items: 3, run 'r'>")
     with pytest.raises(IndexError, match="the map has 3 items, there is no number 3"):
         result[3]
+    name: Any = "down"
+    with pytest.raises(TypeError, match=r"found by number: result\[0\]\['down'\], found 'down'"):
+        result[name]
     for item in result:
         check(item)
         assert list(item.tasks) == ["up", "down"]

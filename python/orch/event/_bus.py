@@ -25,13 +25,24 @@ def _check_types(_: object, __: object, types: tuple[object, ...]) -> None:
         raise TypeError(f"types: expected event classes, found {types!r}")
 
 
+def _check_handler(_: object, __: object, value: Any) -> None:
+    if not callable(value):
+        found = f"{type(value).__name__} ({value!r:.100})"
+        raise TypeError(f"handler: expected a callable that takes an event, found {found}")
+
+
+def _check_full(_: object, __: object, value: object) -> None:
+    if value not in ("block", "drop"):
+        raise ValueError(f"when_full: expected 'block' or 'drop', found {value!r:.100}")
+
+
 @attrs.frozen(eq=False)
 class Subscription:
     """A handler and the classes of events it gets, none for all; equal to itself only, as it may subscribe twice."""
 
-    handler: Handler = attrs.field(validator=attrs.validators.is_callable())
+    handler: Handler = attrs.field(validator=_check_handler)
     types: tuple[type[Event], ...] = attrs.field(default=(), validator=_check_types)
-    when_full: WhenFull = attrs.field(default="block", validator=attrs.validators.in_(("block", "drop")))
+    when_full: WhenFull = attrs.field(default="block", validator=_check_full)
     """If it is too far behind, `"block"` makes the run wait, `"drop"` leaves out progress, never a change of state."""
 
     def accepts(self, event: Event) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property
 from itertools import islice
-from typing import Any, NamedTuple, Protocol, overload
+from typing import Any, NamedTuple, Protocol, cast, overload
 
 import attrs
 
@@ -107,6 +107,8 @@ class MapResult(Timed, Sequence[RunResult]):
         numbers = range(len(self))
         if isinstance(index, slice):
             return [self._source.result(each) for each in numbers[index]]
+        if isinstance(cast("object", index), str):
+            raise TypeError(f"the results of a map are found by number: result[0][{index!r}], found {index!r}")
         try:
             return self._source.result(numbers[index])
         except IndexError:
