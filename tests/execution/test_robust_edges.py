@@ -5,7 +5,7 @@ import functools
 import signal
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import anyio
@@ -21,6 +21,7 @@ from orch.execution import Run
 from orch.execution._deliver import Delivery
 from orch.execution._failure import bare
 from orch.execution._lane import alone
+from orch.execution._resources import Resources
 from orch.execution._run import Lane
 from tests.execution.resilient import settle, virtual
 from tests.execution.robust import Gate, immediate, on_trio, recorded, trio_runs, within
@@ -284,6 +285,29 @@ def test_on_trio_control_c_is_raised_in_a_step_that_keeps_the_loop_busy() -> Non
 
     with pytest.raises(KeyboardInterrupt):
         anyio.run(orch.run, busy, backend="trio")
+
+
+def test_on_trio_control_c_beside_the_owner_of_a_resource_does_not_lose_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for the resource to be closed would wait for ever."""
+    closed: list[str] = []
+    original = Resources._failed
+
+    @orch.resource
+    async def broken() -> AsyncIterator[int]:
+        closed.append("opened")
+        yield int("not a number")
+
+    def pressed(*args: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        original(*args)
+        closed.append("seen to its end")
+
+    async def step(value: int = orch.use(broken)) -> None: ...
+
+    monkeypatch.setattr(Resources, "_failed", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        anyio.run(orch.run, step, backend="trio")
+    assert closed == ["opened", "seen to its end"]
 
 
 def test_of_what_the_engine_ended_with_an_interrupt_matters_most() -> None:

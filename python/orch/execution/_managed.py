@@ -17,6 +17,7 @@ from anyio._core._eventloop import set_current_async_library
 from anyio.lowlevel import current_token
 
 from orch.definition import Resource
+from orch.execution._protected import exposed
 
 __all__ = ("managed",)
 
@@ -71,6 +72,10 @@ class _Once(AbstractAsyncContextManager[Any]):
             return True
         await self._generator.aclose()
         raise _twice(self._name)
+
+
+for _method in (_Once.__aenter__, _Once.__aexit__):
+    exposed(_method)
 
 
 class _OnceInThread(AbstractContextManager[Any]):

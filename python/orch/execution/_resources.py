@@ -22,6 +22,7 @@ from orch.event import LogEvent
 from orch.event._discreet import Sanitizer
 from orch.execution._failure import annotate, foreign, is_foreign, lament, unwrapped, without_cancellation
 from orch.execution._managed import managed
+from orch.execution._protected import protected
 from orch.execution._run import Run
 from orch.policies import underlying
 
@@ -278,6 +279,10 @@ class Resources(Pool):
         for error in (*missed.values(), *self.problems):
             self._run.spoil(error)
         self.part(self)
+
+
+for _task in (Pool._own, Resources._see_off):  # noqa: SLF001 (on this page; who waits for them would wait for ever)
+    protected(_task)
 
 
 class Keeper(Pool):
