@@ -37,6 +37,7 @@ from orch import (
     use,
 )
 from orch.event import ChunkEvent, LogEvent, TaskEvent
+from orch.execution._errands import Errands
 from orch.plan import caching
 from orch.testing import slow
 from tests.execution.resilient import failing, settle, ticks, virtual
@@ -921,3 +922,33 @@ async def test_a_run_that_is_cancelled_at_any_moment_leaves_nobody_waiting(cache
     assert len(cache.flights) == 0
     with anyio.fail_after(10):
         assert (await runner.run(flow, x=7)).value == [7] * 5
+
+
+class Distant(Broken):
+    """A cache that has nothing, and is asked in threads."""
+
+    blocks = True
+
+    def get(self, key: str, /) -> tuple[bool, Any]:
+        return False, None
+
+    def set(self, key: str, value: Any, /) -> None: ...
+
+
+async def test_who_is_stopped_in_the_moment_nothing_was_found_does_not_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    began, returned = [], Errands._back
+
+    async def load() -> None:
+        began.append("load")
+
+    run = AsyncRunner(cache=Distant()).iter(Task(load))
+
+    def stop(errands: Errands, batch: Any) -> None:
+        returned(errands, batch)
+        run.cancel("load")
+
+    monkeypatch.setattr(Errands, "_back", stop)
+    async with run:
+        result = await run.wait()
+    record = result.tasks["load"]
+    assert (record.state, record.reason, record.attempts, began) == (State.CANCELLED, "requested", 0, [])
