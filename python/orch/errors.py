@@ -175,7 +175,7 @@ class WorkflowError(OrchError, ExceptionGroup[Exception]):
     Of a map `.result` is the `MapResult` so far, and `.index` the number of the first item that failed.
     """
 
-    def __new__(  # noqa: D102
+    def __new__(  # noqa: D102 (the class says it)
         cls,
         message: str,
         exceptions: Sequence[Exception],

@@ -171,7 +171,7 @@ async def test_a_failed_map_may_be_returned() -> None:
 
 
 async def test_items_of_maps_in_items_are_seen_from_there() -> None:
-    body = Graph(Map(double, over="x", name="ys"), Task(lambda ys: sum(ys), name="sum"), name="row")  # noqa: PLW0108
+    body = Graph(Map(double, over="x", name="ys"), Task(lambda ys: sum(ys), name="sum"), name="row")  # noqa: PLW0108 (of a name)
     result = await AsyncRunner().map(body, {"x": [[1, 2], [3]]}, "x")
 
     assert [item["sum"] for item in result] == [6, 6]

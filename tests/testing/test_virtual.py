@@ -96,7 +96,7 @@ def test_what_gives_no_coroutine_is_refused(backend: Any) -> None:
         TypeError, match=r"^async_fn: expected an async function, not called yet: run\(f, 1\), found <cor"
     ):
         run(wrong, backend=backend)
-    wrong = lambda: 3  # noqa: E731
+    wrong = lambda: 3  # noqa: E731 (no name: that is the case)
     with pytest.raises(TypeError, match=r"^async_fn: expected an async function, not called yet: .*, found <function"):
         run(wrong, backend=backend)
 

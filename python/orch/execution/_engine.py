@@ -41,8 +41,7 @@ async def execute(run: Run, stream: Stream | None = None) -> None:
 
     Raises:
         BaseException: A cancellation from outside, or KeyboardInterrupt and its like, bare; with strict subscribers
-            what
-            the first of them raised. Never an error of a step.
+            what the first of them raised. Never an error of a step.
     """
     protect()
     run.execute = execute
